@@ -1,0 +1,429 @@
+//! Finds whole records in a stream of bytes, resuming where the last piece ended.
+//!
+//! # Input
+//! Decompressed bytes in pieces of any size.
+//! # Maps to
+//! One [`Frame`] for each JSON record or line, with its position.
+//! # Known gaps
+//! A JSON record whose braces do not balance takes the records behind it along: the object is
+//! reported as failed at the byte where that record starts.
+//! # Reference
+//! Root forms of CloudTrail objects: an object with `Records`, a list, one record, JSON lines.
+
+use crate::{DecodeError, MAX_RECORD_BYTES};
+
+/// A record as it lies in the object.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Byte position in the decompressed object.
+    pub byte: u64,
+    /// Its bytes; None if it is over [`MAX_RECORD_BYTES`].
+    pub bytes: Option<&'a [u8]>,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// Where the stream stands; shared by both framers.
+#[derive(Default)]
+struct Position {
+    /// Bytes consumed so far.
+    byte: u64,
+    /// Bytes of the unfinished record that were scanned already and are still in the input.
+    scanned: usize,
+    /// Bytes of the unfinished record that were thrown away because it is too long.
+    dropped: u64,
+}
+
+impl Position {
+    fn advance(&mut self, input: &mut &[u8], count: usize) {
+        *input = &input[count..];
+        self.byte += count as u64;
+        self.scanned = 0;
+    }
+
+    /// The record ends at `end`.
+    fn frame<'i>(&mut self, input: &mut &'i [u8], end: usize) -> Frame<'i> {
+        let dropped = std::mem::take(&mut self.dropped);
+        let record = &input[..end];
+        let len = dropped + end as u64;
+        let keep = dropped == 0 && end <= MAX_RECORD_BYTES;
+        let frame = Frame { byte: self.byte - dropped, bytes: keep.then_some(record), len };
+        self.advance(input, end);
+        frame
+    }
+
+    /// The record goes on behind the input. Too long: what is there is dropped.
+    fn unfinished(&mut self, input: &mut &[u8]) {
+        self.scanned = input.len();
+        if self.dropped > 0 || input.len() > MAX_RECORD_BYTES {
+            self.dropped += input.len() as u64;
+            self.advance(input, input.len());
+        }
+    }
+}
+
+/// Lines, without their ends.
+#[derive(Default)]
+pub struct Lines {
+    position: Position,
+}
+
+impl Lines {
+    /// The next whole line; None if `input` holds none. Consumes it from `input`.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8], eof: bool) -> Option<Frame<'i>> {
+        let found = memchr::memchr(b'\n', &input[self.position.scanned..]);
+        if found.is_none() && !eof {
+            self.position.unfinished(input);
+            return None;
+        }
+        if input.is_empty() && self.position.dropped == 0 {
+            return None;
+        }
+        let end = found.map_or(input.len(), |at| self.position.scanned + at);
+        let mut frame = self.position.frame(input, end);
+        if found.is_some() {
+            self.position.advance(input, 1);
+        }
+        if let Some(line) = frame.bytes.and_then(|line| line.strip_suffix(b"\r")) {
+            frame.bytes = Some(line);
+        }
+        Some(frame)
+    }
+}
+
+#[derive(Default, Clone, Copy)]
+enum Inside {
+    /// Between root values.
+    #[default]
+    Document,
+    /// In a list of records; with `wrapped` it is the `Records` of a root object.
+    List { wrapped: bool },
+    /// Behind the `Records` of a root object, up to the object's end.
+    Wrapper,
+}
+
+/// Records of JSON objects, see the module's reference.
+#[derive(Default)]
+pub struct JsonRecords {
+    position: Position,
+    inside: Inside,
+    scan: Option<Scan>,
+    started: bool,
+}
+
+impl JsonRecords {
+    /// The next whole record; None if `input` holds none. Consumes it from `input`.
+    pub fn next<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        eof: bool,
+    ) -> Result<Option<Frame<'i>>, DecodeError> {
+        loop {
+            if self.scan.is_none() && !self.start(input, eof) {
+                return self.at_end(input, eof);
+            }
+            let Some(scan) = &mut self.scan else { continue };
+            match scan.run(&input[self.position.scanned..]) {
+                Some(end) => {
+                    let end = self.position.scanned + end;
+                    self.scan = None;
+                    if matches!(self.inside, Inside::Wrapper) {
+                        self.inside = Inside::Document;
+                        self.position.advance(input, end);
+                        continue;
+                    }
+                    return Ok(Some(self.position.frame(input, end)));
+                }
+                None if matches!(self.inside, Inside::Wrapper) => {
+                    self.position.advance(input, input.len());
+                    return self.at_end(input, eof);
+                }
+                None if eof && matches!(scan, Scan::Line) => {
+                    self.scan = None;
+                    return Ok(Some(self.position.frame(input, input.len())));
+                }
+                None => {
+                    self.position.unfinished(input);
+                    return self.at_end(input, eof);
+                }
+            }
+        }
+    }
+
+    /// Skips to the next record and sets `scan`. False if more input is needed.
+    fn start(&mut self, input: &mut &[u8], eof: bool) -> bool {
+        if !self.started {
+            const BOM: &[u8] = b"\xef\xbb\xbf";
+            if input.len() < BOM.len() && BOM.starts_with(input) && !eof {
+                return false;
+            }
+            self.started = true;
+            if input.starts_with(BOM) {
+                self.position.advance(input, BOM.len());
+            }
+        }
+        let blank = |byte: &u8| !(byte.is_ascii_whitespace() || *byte == b',');
+        let skip = input.iter().position(blank).unwrap_or(input.len());
+        if skip > 0 {
+            self.position.advance(input, skip);
+        }
+        let Some(&first) = input.first() else { return false };
+        match (self.inside, first) {
+            (Inside::List { wrapped }, b']') => {
+                self.position.advance(input, 1);
+                self.inside = Inside::Document;
+                if wrapped {
+                    self.inside = Inside::Wrapper;
+                    self.scan = Some(Scan::braces(1));
+                }
+            }
+            (Inside::Document, b'[') => {
+                self.position.advance(input, 1);
+                self.inside = Inside::List { wrapped: false };
+            }
+            (Inside::Document, b'{') => match records_of(input) {
+                Root::Records(at) => {
+                    self.position.advance(input, at);
+                    self.inside = Inside::List { wrapped: true };
+                }
+                Root::Unknown if !eof && input.len() <= MAX_RECORD_BYTES => return false,
+                Root::Record | Root::Unknown => self.scan = Some(Scan::braces(0)),
+            },
+            (Inside::Document, _) => self.scan = Some(Scan::Line),
+            (_, b'{') => self.scan = Some(Scan::braces(0)),
+            (_, b'[') => self.scan = Some(Scan::nested(b'[', b']', 0)),
+            (_, b'"') => self.scan = Some(Scan::String { escaped: false, open: false }),
+            _ => self.scan = Some(Scan::Scalar),
+        }
+        true
+    }
+
+    /// Nothing whole is left in the input: fine at the end of a document, else an error.
+    fn at_end<'i>(&self, input: &[u8], eof: bool) -> Result<Option<Frame<'i>>, DecodeError> {
+        let open = self.scan.is_some() || !matches!(self.inside, Inside::Document);
+        if eof && (open || !input.is_empty()) {
+            let byte = self.position.byte - self.position.dropped;
+            let what = "the JSON ends inside a record or list";
+            return Err(DecodeError { what, byte, other_source: false });
+        }
+        Ok(None)
+    }
+}
+
+enum Root {
+    /// It wraps a list whose elements start here.
+    Records(usize),
+    /// It has no list `Records`.
+    Record,
+    /// It goes on behind the input.
+    Unknown,
+}
+
+/// Looks for the list `Records` in the root object at the start of `input`.
+fn records_of(input: &[u8]) -> Root {
+    let mut at = 1;
+    loop {
+        let skip = |at: usize| {
+            let blank = |b: &u8| !(b.is_ascii_whitespace() || matches!(b, b',' | b':'));
+            Some(at + input.get(at..)?.iter().position(blank)?)
+        };
+        let value = |at: usize| {
+            let mut scan = match input[at] {
+                b'{' => Scan::braces(0),
+                b'[' => Scan::nested(b'[', b']', 0),
+                b'"' => Scan::String { escaped: false, open: false },
+                _ => Scan::Scalar,
+            };
+            Some(at + scan.run(&input[at..])?)
+        };
+        let Some(key) = skip(at) else { return Root::Unknown };
+        if input[key] != b'"' {
+            return Root::Record;
+        }
+        let Some(key_end) = value(key) else { return Root::Unknown };
+        let Some(start) = skip(key_end) else { return Root::Unknown };
+        if input[start] == b'[' && &input[key..key_end] == b"\"Records\"" {
+            return Root::Records(start + 1);
+        }
+        match value(start) {
+            Some(end) if end > start => at = end,
+            Some(_) => return Root::Record,
+            None => return Root::Unknown,
+        }
+    }
+}
+
+/// Finds the end of a value whose start has been seen, in pieces.
+enum Scan {
+    /// An object or list: only its own kind of bracket counts, so that a wrong bracket of the
+    /// other kind costs no more than its record.
+    Nested { open: u8, close: u8, depth: u32, in_string: bool, escaped: bool },
+    /// A string.
+    String { escaped: bool, open: bool },
+    /// A number or literal.
+    Scalar,
+    /// Whatever it is, up to the end of the line.
+    Line,
+}
+
+impl Scan {
+    fn braces(depth: u32) -> Self {
+        Self::nested(b'{', b'}', depth)
+    }
+
+    fn nested(open: u8, close: u8, depth: u32) -> Self {
+        Self::Nested { open, close, depth, in_string: false, escaped: false }
+    }
+
+    /// One past the value, if it ends in `bytes`.
+    fn run(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Self::Line => memchr::memchr(b'\n', bytes),
+            Self::Scalar => bytes
+                .iter()
+                .position(|byte| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace()),
+            Self::String { escaped, open } => {
+                let mut at = 0;
+                if !*open && !bytes.is_empty() {
+                    *open = true;
+                    at = 1;
+                }
+                string(bytes, at, escaped)
+            }
+            Self::Nested { open, close, depth, in_string, escaped } => {
+                let mut at = 0;
+                loop {
+                    if *in_string {
+                        at = string(bytes, at, escaped)?;
+                        *in_string = false;
+                    }
+                    let byte = *bytes.get(at)?;
+                    at += 1;
+                    if byte == b'"' {
+                        *in_string = true;
+                    } else if byte == *open {
+                        *depth += 1;
+                    } else if byte == *close {
+                        *depth -= 1;
+                        if *depth == 0 {
+                            return Some(at);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One past the closing quote, searching from `at`; remembers a backslash at the end of a piece.
+fn string(bytes: &[u8], mut at: usize, escaped: &mut bool) -> Option<usize> {
+    if *escaped && at < bytes.len() {
+        *escaped = false;
+        at += 1;
+    }
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)? + 1;
+        if bytes[at - 1] == b'"' {
+            return Some(at);
+        }
+        if at == bytes.len() {
+            *escaped = true;
+            return None;
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All frames when the input arrives cut at `cuts`, with the error's byte if there is one.
+    fn frames(input: &[u8], cuts: &[usize]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
+        let mut framer = JsonRecords::default();
+        let mut found = Vec::new();
+        let mut window = Vec::new();
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([input.len()]) {
+            window.extend_from_slice(&input[from..cut.max(from)]);
+            from = cut.max(from);
+            let mut rest = window.as_slice();
+            loop {
+                match framer.next(&mut rest, from == input.len()) {
+                    Ok(Some(frame)) => found.push((frame.byte, frame.bytes.unwrap().to_vec())),
+                    Ok(None) => break,
+                    Err(error) => return (found, Some(error.byte)),
+                }
+            }
+            window = rest.to_vec();
+        }
+        (found, None)
+    }
+
+    const FORMS: &[(&str, &[&str])] = &[
+        ("", &[]),
+        ("{\"Records\":[]}", &[]),
+        ("{\"Records\":[{\"a\":\"}]\\\"\"},{\"b\":[{}]}]}", &["{\"a\":\"}]\\\"\"}", "{\"b\":[{}]}"]),
+        ("\u{feff} {\"x\":{\"y\":1},\"Records\": [\r\n{} ] , \"z\":\"}\" }\n", &["{}"]),
+        ("[{\"a\":1}, null,\"x,]\", 12 ,[{}]]", &["{\"a\":1}", "null", "\"x,]\"", "12", "[{}]"]),
+        ("{\"a\":1}", &["{\"a\":1}"]),
+        ("{\"a\":1}\n{\"Records\":1}\nnot json\n{}", &["{\"a\":1}", "{\"Records\":1}", "not json", "{}"]),
+        ("{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}", &["{}", "{\"b\":1}"]),
+        ("{\"Records\":[{\"a\":]},{\"b\":1}]}", &["{\"a\":]}", "{\"b\":1}"]),
+    ];
+
+    #[test]
+    fn every_root_form_gives_its_records() {
+        for (input, expected) in FORMS {
+            let (found, error) = frames(input.as_bytes(), &[]);
+            let texts: Vec<_> =
+                found.iter().map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect();
+            assert_eq!(&texts, expected, "{input}");
+            assert_eq!(error, None, "{input}");
+            for (byte, bytes) in found {
+                assert!(input.as_bytes()[byte as usize..].starts_with(&bytes), "{input}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_record_is_an_error_at_its_first_byte() {
+        assert_eq!(frames(b"{\"Records\":[{},{\"a", &[]).1, Some(15));
+        assert_eq!(frames(b"{\"Records\":[{}", &[]).1, Some(14));
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_passed_by_with_its_length() {
+        let long = format!("[{{\"a\":\"{}\"}},{{}}]", "x".repeat(MAX_RECORD_BYTES));
+        let mut framer = JsonRecords::default();
+        let mut lens = Vec::new();
+        let mut window: Vec<u8> = Vec::new();
+        for (at, piece) in long.as_bytes().chunks(1 << 20).enumerate() {
+            window.extend_from_slice(piece);
+            let mut rest = window.as_slice();
+            let eof = (at + 1) << 20 >= long.len();
+            while let Some(frame) = framer.next(&mut rest, eof).unwrap() {
+                lens.push((frame.byte, frame.len, frame.bytes.is_some()));
+            }
+            window = rest.to_vec();
+            assert!(window.len() <= MAX_RECORD_BYTES + (1 << 20));
+        }
+        let len = MAX_RECORD_BYTES as u64 + 8;
+        assert_eq!(lens, [(1, len, false), (len + 2, 2, true)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_frames(
+            form in 0..FORMS.len(),
+            mut cuts in prop::collection::vec(0_usize..60, 0..6),
+        ) {
+            let input = FORMS[form].0.as_bytes();
+            cuts.iter_mut().for_each(|cut| *cut = (*cut).min(input.len()));
+            cuts.sort_unstable();
+            prop_assert_eq!(frames(input, &cuts), frames(input, &[]));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! AWS security logs to OCSF: bytes in, rows out. No I/O, no async, no clock.
+//!
+//! To add a source: write `parsers/<name>.rs` with `pub static SOURCE: Source`, its sample and
+//! golden in `parsers/<name>/`, and add its name to `sources!`.
+
+#![warn(missing_docs)]
+
+pub mod frame;
+pub mod json;
+pub mod key;
+pub mod ocsf;
+mod rows;
+mod source;
+pub mod time;
+pub mod unmapped;
+
+pub use key::ObjectKey;
+pub use rows::{Chunk, Filter, Limits, ObjectCounts, Place, Reject, Rows};
+pub use source::{Decode, DecodeError, Detect, MAX_RECORD_BYTES, Source};
+
+macro_rules! sources {
+    ($($name:ident),* $(,)?) => {
+        $( pub mod $name; )*
+        /// Every log source, in the order of detection.
+        pub static SOURCES: &[&Source] = &[ $( &$name::SOURCE ),* ];
+    };
+}
+
+sources! { cloudtrail, vpc_flow }
+
+/// The source of this name.
+pub fn source(name: &str) -> Option<&'static Source> {
+    SOURCES.iter().copied().find(|source| source.name == name)
+}
+
+/// What is known of the object at a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Recognition {
+    /// It is of this source.
+    Source(&'static Source),
+    /// It holds no events; what it is.
+    Excluded(&'static str),
+    /// Nothing reads it; why.
+    Unrecognized(&'static str),
+}
+
+/// Recognizes an object by its key.
+pub fn detect(key: &ObjectKey) -> Recognition {
+    if key.key().ends_with('/') {
+        return Recognition::Excluded("folder marker");
+    }
+    for source in SOURCES {
+        match (source.detect)(key) {
+            Detect::No => {}
+            Detect::Yes => return Recognition::Source(source),
+            Detect::Excluded(what) => return Recognition::Excluded(what),
+            Detect::Unsupported(why) => return Recognition::Unrecognized(why),
+        }
+    }
+    Recognition::Unrecognized("no source knows this key")
+}
+
+/// 32 lower-case hexadecimal digits.
+pub(crate) fn hex(hash: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[(hash >> (124 - 4 * at)) as usize & 15])
+}
+
+/// The longest `string_t` of OCSF 1.1.0, in characters.
+pub(crate) const MAX_TEXT_CHARS: usize = 65_535;
+
+/// The text, cut at the limit of `string_t` (mapping V8).
+pub(crate) fn cut_text(text: &str) -> &str {
+    if text.len() <= MAX_TEXT_CHARS {
+        return text;
+    }
+    text.char_indices().nth(MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end])
+}

@@ -1,0 +1,17 @@
+//! OCSF 1.1.0: its classes and objects, each written once as a table ([`classes`]).
+//!
+//! Row structs, columns, Arrow schema and JSON writer follow from the tables:
+//! [`column`] says what one column is, [`table`] is the macro that makes objects and classes
+//! of columns, [`json`] writes values.
+
+pub mod classes;
+pub mod column;
+pub mod json;
+pub mod table;
+
+pub use classes::*;
+pub use column::{Column, Field, Kind};
+pub use table::{Class, Event, Key, Partition, Record, Table, class};
+
+/// The OCSF version of every event that this crate writes (`metadata.version`).
+pub const VERSION: &str = "1.1.0";

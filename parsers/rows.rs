@@ -1,0 +1,331 @@
+//! Rows under construction: what a decoder fills and a sink takes away in chunks.
+//!
+//! # Input
+//! Events of any class, rejected records, counted per object.
+//! # Maps to
+//! A [`Chunk`]: one table of columns per class, the keys of the rows, rejects and counts.
+//! # Known gaps
+//! The size of a chunk is bounded by its input bytes, not by the bytes of its columns.
+//! # Reference
+//! `records = pushed + rejected + excluded`, for every object.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    ocsf::{Event, Key, Partition, Record, Table, Tables},
+    time::DAY_MS,
+};
+
+/// Raw bytes of a reject longer than this are given by position and length only.
+const MAX_REJECT_BYTES: usize = 1 << 20;
+
+/// When a chunk is full.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows and rejects.
+    pub rows: usize,
+    /// Bytes of raw records.
+    pub input_bytes: usize,
+}
+
+/// Which events are wanted; the rest is counted as excluded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Earliest time, in milliseconds.
+    pub since: i64,
+    /// First time that is too late, in milliseconds.
+    pub until: i64,
+    /// Wanted `cloud.account.uid`s; empty: all.
+    pub accounts: Vec<String>,
+    /// Wanted `cloud.region`s; empty: all.
+    pub regions: Vec<String>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { since: i64::MIN, until: i64::MAX, accounts: Vec::new(), regions: Vec::new() }
+    }
+}
+
+impl Filter {
+    fn admits<'a>(&self, event: &impl Event<'a>) -> bool {
+        let listed =
+            |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
+        (self.since..self.until).contains(&event.time())
+            && listed(&self.accounts, event.account())
+            && listed(&self.regions, event.region())
+    }
+
+    /// True if this filter admits everything that `other` admits.
+    pub fn covers(&self, other: &Self) -> bool {
+        let wider = |list: &[String], narrow: &[String]| {
+            list.is_empty() || (!narrow.is_empty() && narrow.iter().all(|one| list.contains(one)))
+        };
+        self.since <= other.since
+            && self.until >= other.until
+            && wider(&self.accounts, &other.accounts)
+            && wider(&self.regions, &other.regions)
+    }
+
+    /// The narrowest filter that covers both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let both = |a: &[String], b: &[String]| {
+            if a.is_empty() || b.is_empty() {
+                return Vec::new();
+            }
+            let mut all: Vec<String> = a.iter().chain(b).cloned().collect();
+            all.sort();
+            all.dedup();
+            all
+        };
+        Self {
+            since: self.since.min(other.since),
+            until: self.until.max(other.until),
+            accounts: both(&self.accounts, &other.accounts),
+            regions: both(&self.regions, &other.regions),
+        }
+    }
+}
+
+/// What became of the records of one object in one chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectCounts {
+    /// The object's number in the batch.
+    pub object: u32,
+    /// Records read.
+    pub records: u64,
+    /// Records that could not be mapped.
+    pub rejected: u64,
+    /// Records outside of the filter.
+    pub excluded: u64,
+}
+
+/// A record that could not be mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The object's number in the batch.
+    pub object: u32,
+    /// The record's number in the object, from 0.
+    pub record: u64,
+    /// Its byte position in the decompressed object.
+    pub byte: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Why, in the words of mapping 1.8.
+    pub reason: &'static str,
+    /// Its bytes, unless there are more than 1 MiB.
+    pub raw: Option<Vec<u8>>,
+    /// For flow logs the header line.
+    pub header: Option<String>,
+}
+
+/// Rows, rejects and counts, ready for the sinks.
+pub struct Chunk {
+    /// One table for each class that has rows.
+    pub tables: Vec<Box<dyn Table>>,
+    /// The partitions that [`Key::partition`] refers to.
+    pub partitions: Vec<Partition>,
+    /// Records that could not be mapped.
+    pub rejects: Vec<Reject>,
+    /// Counts per object.
+    pub counts: Vec<ObjectCounts>,
+}
+
+/// Rows under construction.
+pub struct Rows {
+    limits: Limits,
+    filter: Arc<Filter>,
+    json: Option<Vec<u8>>,
+    tables: Tables,
+    partitions: Vec<Partition>,
+    partition_numbers: HashMap<Partition, u32>,
+    last_partition: u32,
+    rejects: Vec<Reject>,
+    counts: Vec<ObjectCounts>,
+    items: usize,
+    input_bytes: usize,
+    open_record: bool,
+}
+
+impl Rows {
+    /// Empty rows.
+    pub fn new(limits: Limits, filter: Arc<Filter>) -> Self {
+        Self {
+            limits,
+            filter,
+            json: None,
+            tables: Tables::default(),
+            partitions: Vec::new(),
+            partition_numbers: HashMap::new(),
+            last_partition: 0,
+            rejects: Vec::new(),
+            counts: Vec::new(),
+            items: 0,
+            input_bytes: 0,
+            open_record: false,
+        }
+    }
+
+    /// Also writes every event as a line of JSON, see [`Rows::take_json`].
+    #[must_use]
+    pub fn with_json(mut self) -> Self {
+        self.json = Some(Vec::new());
+        self
+    }
+
+    /// What follows is of this object.
+    pub fn begin_object(&mut self, object: u32) {
+        self.open_record = false;
+        self.counts.push(ObjectCounts { object, ..ObjectCounts::default() });
+    }
+
+    /// A record of `len` bytes has been read; it is pushed or rejected next.
+    pub fn begin_record(&mut self, len: usize) {
+        self.input_bytes += len;
+        self.open_record = true;
+        self.current().records += 1;
+    }
+
+    /// Forgets a record that was begun and neither pushed nor rejected, as after a panic.
+    pub fn abandon_record(&mut self) {
+        if std::mem::take(&mut self.open_record) {
+            self.current().records -= 1;
+        }
+    }
+
+    /// Keeps the event of the current record, unless the filter excludes it.
+    pub fn push<'a, E: Event<'a>>(&mut self, event: &E) {
+        self.open_record = false;
+        if !self.filter.admits(event) {
+            self.current().excluded += 1;
+            return;
+        }
+        let mut prefix = [0; 16];
+        let uid = event.uid().as_bytes();
+        let len = uid.len().min(16);
+        prefix[..len].copy_from_slice(&uid[..len]);
+        let key = Key {
+            time: event.time(),
+            uid_prefix: u128::from_be_bytes(prefix),
+            partition: self.partition(event),
+            object: self.current().object,
+        };
+        E::Columns::slot(&mut self.tables).push(event.row(), key);
+        self.items += 1;
+        if let Some(json) = &mut self.json {
+            event.write_json(json);
+            json.push(b'\n');
+        }
+    }
+
+    /// Keeps the current record as a reject. `raw` is None if it was too long to be read.
+    pub fn reject(&mut self, reason: &'static str, place: Place<'_>) {
+        self.open_record = false;
+        self.current().rejected += 1;
+        self.items += 1;
+        let raw = place.raw.filter(|raw| raw.len() <= MAX_REJECT_BYTES);
+        let object = self.current().object;
+        self.rejects.push(Reject {
+            object,
+            record: place.record,
+            byte: place.byte,
+            len: place.len,
+            reason,
+            raw: raw.map(<[u8]>::to_vec),
+            header: place.header.map(str::to_owned),
+        });
+    }
+
+    /// True if a chunk should be taken before more records are decoded.
+    pub fn is_full(&self) -> bool {
+        self.items >= self.limits.rows || self.input_bytes >= self.limits.input_bytes
+    }
+
+    /// Everything so far; None if there is nothing. The current object goes on.
+    pub fn take(&mut self) -> Option<Chunk> {
+        if self.counts.is_empty() {
+            return None;
+        }
+        let object = self.counts.last().map(|counts| counts.object);
+        self.items = 0;
+        self.input_bytes = 0;
+        self.last_partition = 0;
+        self.partition_numbers.clear();
+        let chunk = Chunk {
+            tables: std::mem::take(&mut self.tables).into_filled(),
+            partitions: std::mem::take(&mut self.partitions),
+            rejects: std::mem::take(&mut self.rejects),
+            counts: std::mem::take(&mut self.counts),
+        };
+        self.counts.extend(object.map(|object| ObjectCounts { object, ..Default::default() }));
+        Some(chunk).filter(|chunk| {
+            !chunk.tables.is_empty()
+                || !chunk.rejects.is_empty()
+                || chunk.counts.iter().any(|counts| counts.records > 0)
+        })
+    }
+
+    /// The lines of JSON so far; empty without [`Rows::with_json`].
+    pub fn take_json(&mut self) -> Vec<u8> {
+        self.json.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn current(&mut self) -> &mut ObjectCounts {
+        if self.counts.is_empty() {
+            self.counts.push(ObjectCounts::default());
+        }
+        self.counts.last_mut().expect("there is one")
+    }
+
+    fn partition<'a>(&mut self, event: &impl Event<'a>) -> u32 {
+        let day = event.time().div_euclid(DAY_MS) as i32;
+        if let Some(last) = self.partitions.get(self.last_partition as usize)
+            && last.day == day
+            && last.region == event.region()
+            && last.account == event.account()
+        {
+            return self.last_partition;
+        }
+        let partition =
+            Partition { region: event.region().into(), account: event.account().into(), day };
+        let next = self.partitions.len() as u32;
+        self.last_partition = *self.partition_numbers.entry(partition.clone()).or_insert(next);
+        if self.last_partition == next {
+            self.partitions.push(partition);
+        }
+        self.last_partition
+    }
+}
+
+/// Where a rejected record lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Number in the object, from 0.
+    pub record: u64,
+    /// Byte position in the decompressed object.
+    pub byte: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Its bytes; None if they were not kept.
+    pub raw: Option<&'a [u8]>,
+    /// For flow logs the header line.
+    pub header: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_covers_what_is_narrower() {
+        let all = Filter::default();
+        let day = Filter { since: 0, until: 86_400_000, ..Filter::default() };
+        let account = Filter { accounts: vec!["1".into()], ..day.clone() };
+        assert!(all.covers(&day) && day.covers(&account) && account.covers(&account));
+        assert!(!day.covers(&all) && !account.covers(&day));
+        let both = account.union(&Filter { since: -5, accounts: vec!["2".into()], ..day.clone() });
+        assert!(both.covers(&account) && both.since == -5 && both.accounts == ["1", "2"]);
+        assert_eq!(account.union(&day).accounts, Vec::<String>::new());
+    }
+}

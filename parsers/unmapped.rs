@@ -1,0 +1,182 @@
+//! Collects raw leaves without an OCSF home: nothing of a record is lost.
+//!
+//! # Input
+//! Leaves as text, or raw JSON values of any shape.
+//! # Maps to
+//! `unmapped`, a flat map of path to text (mapping 1.7, rules U1 to U8).
+//! # Known gaps
+//! None.
+//! # Reference
+//! Mapping 1.7.
+
+use std::collections::HashMap;
+
+use bumpalo::{Bump, collections::Vec as BumpVec};
+
+use crate::json;
+
+/// Containers at this level of nesting are written whole (U8).
+const MAX_LEVEL: usize = 64;
+/// Up to this many entries are compared one by one; above, hashed.
+const FEW: usize = 16;
+
+/// The leaves of one record.
+pub struct Leaves<'a> {
+    arena: &'a Bump,
+    entries: BumpVec<'a, (&'a str, &'a str)>,
+}
+
+impl<'a> Leaves<'a> {
+    /// No leaves.
+    pub fn new(arena: &'a Bump) -> Self {
+        Self { arena, entries: BumpVec::new_in(arena) }
+    }
+
+    /// The arena that texts live in.
+    pub fn arena(&self) -> &'a Bump {
+        self.arena
+    }
+
+    /// Adds a leaf.
+    pub fn text(&mut self, path: &'a str, value: &'a str) {
+        self.entries.push((path, value));
+    }
+
+    /// Adds every leaf of a raw JSON value.
+    pub fn json(&mut self, path: &'a str, raw: &'a str) {
+        let level = 1 + path.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count();
+        self.walk(path, raw, level);
+    }
+
+    /// Adds the leaves of members of the object at `prefix`; the last of equal keys counts.
+    pub fn members(&mut self, prefix: &str, members: &[(&'a str, &'a str)]) {
+        for &(key, value) in last_of_equal_keys(self.arena, members) {
+            let path = self.join(prefix, key);
+            self.json(path, value);
+        }
+    }
+
+    fn join(&self, prefix: &str, key: &'a str) -> &'a str {
+        if prefix.is_empty() { key } else { self.concat(&[prefix, ".", key]) }
+    }
+
+    fn concat(&self, parts: &[&str]) -> &'a str {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut out = bumpalo::collections::String::with_capacity_in(len, self.arena);
+        for part in parts {
+            out.push_str(part);
+        }
+        out.into_bump_str()
+    }
+
+    fn walk(&mut self, path: &'a str, raw: &'a str, level: usize) {
+        if json::is_string(raw) {
+            self.text(path, json::text(raw, self.arena));
+        } else if json::is_absent(raw) {
+        } else if json::is_object(raw) && level < MAX_LEVEL {
+            let mut members = BumpVec::new_in(self.arena);
+            let arena = self.arena;
+            members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
+            for &(key, value) in last_of_equal_keys(self.arena, &members) {
+                let path = self.concat(&[path, ".", key]);
+                self.walk(path, value, level + 1);
+            }
+        } else if json::is_list(raw) && level < MAX_LEVEL {
+            let path = self.concat(&[path, "[]"]);
+            for element in json::elements(raw) {
+                self.walk(path, element, level + 1);
+            }
+        } else {
+            self.text(path, json::compact(raw, self.arena));
+        }
+    }
+
+    /// The entries, values of equal paths joined with `,` (U3).
+    pub fn finish(self) -> &'a [(&'a str, &'a str)] {
+        let entries = self.entries.into_bump_slice();
+        let equal_paths = if entries.len() <= FEW {
+            entries.iter().enumerate().any(|(i, a)| entries[..i].iter().any(|b| a.0 == b.0))
+        } else {
+            true
+        };
+        if equal_paths { join_equal_paths(self.arena, entries) } else { entries }
+    }
+}
+
+fn join_equal_paths<'a>(
+    arena: &'a Bump,
+    entries: &'a [(&'a str, &'a str)],
+) -> &'a [(&'a str, &'a str)] {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    let mut joined: Vec<(&'a str, Vec<&'a str>)> = Vec::with_capacity(entries.len());
+    for &(path, value) in entries {
+        let place = *places.entry(path).or_insert(joined.len());
+        if place == joined.len() {
+            joined.push((path, Vec::new()));
+        }
+        joined[place].1.push(value);
+    }
+    arena.alloc_slice_fill_iter(joined.iter().map(|(path, values)| match values.as_slice() {
+        [value] => (*path, *value),
+        values => (*path, &*arena.alloc_str(&values.join(","))),
+    }))
+}
+
+/// The members without those whose key comes again later.
+fn last_of_equal_keys<'m, 'a>(
+    arena: &'m Bump,
+    members: &'m [(&'a str, &'a str)],
+) -> &'m [(&'a str, &'a str)] {
+    if members.len() <= FEW {
+        let twice = members.iter().enumerate().any(|(i, a)| members[..i].iter().any(|b| a.0 == b.0));
+        if !twice {
+            return members;
+        }
+    }
+    let last: HashMap<&str, usize> =
+        members.iter().enumerate().map(|(at, (key, _))| (*key, at)).collect();
+    let kept: Vec<_> = members
+        .iter()
+        .enumerate()
+        .filter(|(at, (key, _))| last[key] == *at)
+        .map(|(_, member)| *member)
+        .collect();
+    arena.alloc_slice_copy(&kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(raw: &str) -> Vec<(String, String)> {
+        let arena = Bump::new();
+        let mut leaves = Leaves::new(&arena);
+        leaves.json("a", raw);
+        leaves.finish().iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn leaves_keep_their_path_and_spelling() {
+        let raw = r#"{"b":[{"c":1.50},{"c":true,"d":""}],"x.y":"\u0041","n":null,"e":[{},[]]}"#;
+        let expected = [("a.b[].c", "1.50,true"), ("a.b[].d", ""), ("a.x.y", "A")];
+        assert_eq!(flat(raw), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_counts_at_every_level() {
+        assert_eq!(flat(r#"{"b":{"c":1,"c":2},"d":1,"d":3}"#).len(), 2);
+        assert_eq!(flat(r#"{"b":1,"b":2}"#), [("a.b".to_owned(), "2".to_owned())]);
+        let many: Vec<String> = (0..100).map(|i| format!(r#""k{}":{i}"#, i % 50)).collect();
+        let found = flat(&format!("{{{}}}", many.join(",")));
+        assert_eq!((found.len(), found[0].1.as_str()), (50, "50"));
+    }
+
+    #[test]
+    fn a_subtree_below_level_64_is_one_entry() {
+        let raw = r#"{"n":"#.repeat(100_000) + "1" + &"}".repeat(100_000);
+        let found = flat(&raw);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, format!("a{}", ".n".repeat(63)));
+        assert!(found[0].1.starts_with(r#"{"n":{"n""#) && found[0].1.len() > 500_000);
+    }
+}

@@ -1,0 +1,220 @@
+//! Amazon VPC Flow Logs to Network Activity.
+//!
+//! # Input
+//! Text objects: a header line that names the columns, in any order and of any version to 11 and
+//! later, then one row a line. Without a header the default version 2 format.
+//! # Maps to
+//! OCSF Network Activity (4001). Columns without an OCSF home go to `unmapped`.
+//! # Known gaps
+//! Parquet delivery, and JSON or CSV from a delivery stream, are not read.
+//! # Reference
+//! Mapping section 4;
+//! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html>.
+
+mod row;
+
+use bumpalo::Bump;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::{
+    Decode, DecodeError, Detect, ObjectKey, Place, Rows, Source,
+    frame::{Frame, Lines},
+};
+
+/// VPC Flow Logs.
+pub static SOURCE: Source = Source {
+    name: "vpc_flow",
+    title: "Amazon VPC Flow Logs, text, any format up to version 11 and later",
+    classes: &["network_activity"],
+    detect,
+    uid_by_position: true,
+    decoder: |key| Box::new(VpcFlow::new(key)),
+};
+
+fn detect(key: &ObjectKey) -> Detect {
+    if key.service(|segment| segment == "vpcflowlogs").is_none() {
+        return Detect::No;
+    }
+    let file = key.file_name();
+    if file.contains(".parquet") {
+        Detect::Unsupported("Parquet delivery of flow logs is not read yet")
+    } else if [".log", ".gz", ".txt", ".zst"].iter().any(|ending| file.contains(ending)) {
+        Detect::Yes
+    } else {
+        Detect::Unsupported("no log file, by its name")
+    }
+}
+
+/// A column: a field with a home in OCSF, or one for `unmapped` under this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Column {
+    Known(row::Field),
+    Unknown(String),
+}
+
+struct VpcFlow {
+    key: ObjectKey,
+    lines: Lines,
+    /// None until the first line that is not empty.
+    header: Option<Header>,
+    arena: Bump,
+    uid_input: Vec<u8>,
+    rows_seen: u64,
+}
+
+struct Header {
+    /// As it stands in the object; None for the default format without a header.
+    line: Option<String>,
+    /// Empty if the object has neither a header nor the default format.
+    columns: Vec<Column>,
+}
+
+impl VpcFlow {
+    fn new(key: &ObjectKey) -> Self {
+        Self {
+            key: key.clone(),
+            lines: Lines::default(),
+            header: None,
+            arena: Bump::new(),
+            uid_input: Vec::new(),
+            rows_seen: 0,
+        }
+    }
+
+    fn line(&mut self, frame: &Frame<'_>, out: &mut Rows) {
+        let bytes = frame.bytes.map(|bytes| bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+        if bytes.is_some_and(|bytes| bytes.iter().all(u8::is_ascii_whitespace)) {
+            return;
+        }
+        let text = bytes.map(str::from_utf8);
+        if self.header.is_none() {
+            let text = text.and_then(Result::ok).unwrap_or_default();
+            let header = Header::read(text);
+            let is_header = header.line.is_some();
+            self.header = Some(header);
+            if is_header {
+                return;
+            }
+        }
+        let Some(header) = &self.header else { return };
+        if header.line.is_some() && text == header.line.as_deref().map(Ok) {
+            return;
+        }
+        out.begin_record(frame.len as usize);
+        let record = self.rows_seen;
+        self.rows_seen += 1;
+        let result = match text {
+            None => Err("too long"),
+            Some(Err(_)) => Err("invalid UTF-8"),
+            Some(Ok(_)) if header.columns.is_empty() => Err("no header"),
+            Some(Ok(line)) => {
+                self.arena.reset();
+                let fields = row::Fields::read(line, &header.columns, &self.arena);
+                let uid = uid(&mut self.uid_input, self.key.name(), record, line);
+                let uid = str::from_utf8(&uid).unwrap_or_default();
+                match fields.and_then(|fields| fields.event(&self.key, uid, &self.arena)) {
+                    Ok(event) => {
+                        out.push(&event);
+                        Ok(())
+                    }
+                    Err(reason) => Err(reason),
+                }
+            }
+        };
+        if let Err(reason) = result {
+            let header = header.line.as_deref();
+            let place =
+                Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header };
+            out.reject(reason, place);
+        }
+    }
+}
+
+impl Decode for VpcFlow {
+    fn decode(&mut self, input: &[u8], eof: bool, out: &mut Rows) -> Result<usize, DecodeError> {
+        let mut rest = input;
+        while let Some(frame) = self.lines.next(&mut rest, eof) {
+            self.line(&frame, out);
+            if out.is_full() {
+                break;
+            }
+        }
+        Ok(input.len() - rest.len())
+    }
+}
+
+impl Header {
+    /// Columns by the first line (F2).
+    fn read(line: &str) -> Self {
+        let words: Vec<String> = line.split_ascii_whitespace().map(|w| w.replace('-', "_")).collect();
+        let is_name = |word: &String| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
+        let is_known =
+            |word: &String| row::Field::by_name(word).is_some() || row::is_field_name(word);
+        if words.iter().all(is_name) && words.iter().any(is_known) {
+            let column = |word: String| match row::Field::by_name(&word) {
+                Some(field) => Column::Known(field),
+                None => Column::Unknown(word),
+            };
+            return Self {
+                line: Some(line.to_owned()),
+                columns: words.into_iter().map(column).collect(),
+            };
+        }
+        let default_format =
+            words.len() == row::DEFAULT_FORMAT.len() && words[0].parse::<u32>().is_ok();
+        let columns = row::DEFAULT_FORMAT.iter().copied().map(Column::Known);
+        Self { line: None, columns: if default_format { columns.collect() } else { Vec::new() } }
+    }
+}
+
+/// XXH3-128 of name, row number and row (mapping 1.6), in hexadecimal digits.
+fn uid(buffer: &mut Vec<u8>, name: &str, record: u64, line: &str) -> [u8; 32] {
+    buffer.clear();
+    buffer.extend_from_slice(name.as_bytes());
+    buffer.push(b'\n');
+    buffer.extend_from_slice(itoa::Buffer::new().format(record).as_bytes());
+    buffer.push(b'\n');
+    buffer.extend_from_slice(line.as_bytes());
+    crate::hex(xxh3_128(buffer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uid_is_the_one_that_the_mapping_gives_as_an_example() {
+        let key = ObjectKey::new(
+            "p/AWSLogs/123456789012/vpcflowlogs/us-east-1/2024/05/01/123456789012_vpcflowlogs_us-east-1_fl-0123456789abcdef0_20240501T0000Z_1a2b3c4d.log.gz",
+        );
+        let row = "2 123456789012 eni-0a1b2c3d 10.0.0.5 198.51.100.7 443 50000 6 10 840 1714521600 1714521660 ACCEPT OK";
+        assert_eq!(&uid(&mut Vec::new(), key.name(), 0, row), b"fa5791904f0a66b881de3e34aea6f660");
+    }
+
+    #[test]
+    fn only_text_objects_of_the_service_are_read() {
+        let detect = |key: &str| detect(&ObjectKey::new(key));
+        assert_eq!(detect("AWSLogs/1/vpcflowlogs/us-east-1/2024/05/01/x.log.gz"), Detect::Yes);
+        assert_eq!(detect("AWSLogs/aws-account-id%3D1/aws-service%3Dvpcflowlogs/x.log.gz"), Detect::Yes);
+        assert_eq!(detect("1_vpcflowlogs_us-east-1_fl-1_20240501T0000Z_1a2b3c4d.log.gz"), Detect::Yes);
+        assert_eq!(detect("vpcflowlogs/AWSLogs/1/CloudTrail/x.json.gz"), Detect::No);
+        assert!(matches!(
+            detect("AWSLogs/1/vpcflowlogs/us-east-1/2024/05/01/x.log.parquet"),
+            Detect::Unsupported(_)
+        ));
+    }
+
+    #[test]
+    fn a_header_needs_one_known_name_and_names_only() {
+        let header = |line: &str| Header::read(line);
+        assert!(header("start some-new-column").line.is_some());
+        assert!(header("tgw-id resource_type").line.is_some());
+        assert!(header("not known words").columns.is_empty());
+        assert!(header("start Bad").columns.is_empty());
+        assert_eq!(header("2 1 eni-1 - - - - - - - 1 2 - NODATA").columns.len(), 14);
+        assert!(header("2 1 eni-1 1.1.1.1").columns.is_empty());
+    }
+}
