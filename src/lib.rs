@@ -1,1 +1,55 @@
-//! x
+//! Trailhound loads AWS security logs into an OCSF lake, with every record accounted for.
+//!
+//! # Map
+//!
+//! ```text
+//! paths --- select.rs ---> Batch of objects                                        tokio
+//!      |  parsers::detect(key) -> Source; ledger.rs: what is loaded already
+//!      v
+//! store/ -> Bytes (<= 1 MiB pieces)         read ahead of the lanes, bounded by bytes
+//!      |              cpu.run(|| lane.step())                    <- the tokio/rayon border
+//!      v
+//! lane.rs: pump.rs(object) = inflate.rs (capped) -> window -> Decode -> Rows -> Chunk   rayon
+//!      v bounded channels
+//! sink/parquet.rs (partition.rs: dedupe, sort; encode)      sink/reject.rs
+//!      \---- receipts ---- workspace.rs: commit, ledger last ---- report.rs, exit code
+//! ```
+//!
+//! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
+//! buffer; `cli.rs` is the command line. The `parsers` crate maps bytes to OCSF.
+//!
+//! # Invariants
+//!
+//! 1. `parsers` does no I/O, reads no clock, spawns nothing, and allocates nothing proportional to
+//!    the object.
+//! 2. A record is never lost silently. It is in Parquet, or it is a counted duplicate, or excluded
+//!    by a filter, or in the rejects with its reason and position:
+//!    `in = parquet + duplicate + rejected + excluded`, for every object.
+//! 3. An object counts as loaded only after every sink has returned its receipt and the batch is
+//!    committed.
+//! 4. Loading the same object again yields the same `metadata.uid`s; the number of lanes, jobs and
+//!    memory change neither the set of rows of a partition nor the counts.
+//! 5. Every buffer has a bound in bytes and one owner, from `budget.rs`. Peak memory does not
+//!    depend on the size of an object.
+//! 6. No async task computes for longer than 500 us; no CPU task waits.
+//! 7. A field is named in exactly one place (`parsers/ocsf/classes.rs`).
+//! 8. One bad record costs that record; one bad object, a panic included, costs that object; never
+//!    the batch.
+
+#![warn(missing_docs)]
+
+pub mod batch;
+pub mod budget;
+pub mod cli;
+pub mod cpu;
+pub mod inflate;
+pub mod lane;
+pub mod ledger;
+pub mod load;
+pub mod progress;
+pub mod pump;
+pub mod report;
+pub mod select;
+pub mod sink;
+pub mod store;
+pub mod workspace;

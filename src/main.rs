@@ -1,1 +1,27 @@
-fn main(){}
+//! The command line program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use trailhound::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a failure to print them is none to report.
+            drop(error.print());
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("trailhound: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -21,7 +21,7 @@ use arrow::{
 use super::column::{Field, arrow_fields};
 
 /// The constants of a class.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Class {
     /// `class_uid`.
     pub uid: i32,

@@ -6,8 +6,8 @@
 //! There are no warnings. Stricter than the official validator:
 //!
 //! * `empty_value`: `null`, `{}` and `[]` anywhere, and `""` outside of `unmapped`.
-//! * `attribute_enum_sibling_incorrect` is an error, except where the id is 99 and at a user's
-//!   `type`, which keeps the raw text.
+//! * `attribute_enum_sibling_incorrect` is an error, except where the id is 99 and at
+//!   `user.type`, which keeps the raw text.
 //! * `ip_t` is a real address; the schema's pattern takes any character for the dots.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -36,7 +36,7 @@ impl Schema {
         check.errors
     }
 
-    /// Type (`string_t`, ..., or `object`) of a dotted path, and whether it is a list; `None` if the
+    /// Type (`string_t`, ..., `object`) of a dotted path, and whether it is a list; `None` if the
     /// class has no such attribute under the profiles `cloud`, `datetime` and `security_control`.
     pub fn attribute(&self, class_uid: i64, path: &str) -> Option<(String, bool)> {
         let profiles = ["cloud", "datetime", "security_control"].map(Value::from);
@@ -149,7 +149,7 @@ impl<'a> Check<'a> {
                         && let Some(caption) = attribute["enum"].get(enum_key(value))
                         && let Some(found) = members.get(sibling)
                         && !(found.is_null() || found == caption || *value == 99)
-                        && !(item["name"] == "user" && sibling == "type")
+                        && !(path.ends_with("user") && sibling == "type")
                     {
                         self.report("attribute_enum_sibling_incorrect", &join(path, sibling));
                     }

@@ -1,0 +1,85 @@
+//! One memory limit becomes the size of every buffer.
+//!
+//! # Input
+//! `--memory` and `--jobs`.
+//! # Maps to
+//! Lanes, read-ahead, windows, chunks, partition buffers. The sum stays below the limit.
+//! # Known gaps
+//! What the allocator wastes is covered by the share for the process.
+//! # Reference
+//! Design section 7.
+
+const MIB: usize = 1 << 20;
+
+/// The least memory that a load can run in, in bytes.
+pub const MIN_BYTES: usize = 128 * MIB;
+/// Program, runtime, tables of open objects, allocator's waste.
+const PROCESS_BYTES: usize = 60 * MIB;
+/// Object bytes that are read ahead of the lanes.
+const READ_AHEAD_BYTES: usize = 16 * MIB;
+/// A window that a record of 16 MiB has grown, rows under construction, an open Parquet writer.
+const LANE_BYTES: usize = (18 + 8 + 8) * MIB;
+
+/// Sizes of buffers, in bytes unless the name says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Threads for work that takes cycles.
+    pub threads: usize,
+    /// Objects decoded at the same time.
+    pub lanes: usize,
+    /// Size of a piece of an object.
+    pub piece_bytes: usize,
+    /// Object bytes read ahead of the lanes.
+    pub read_ahead_bytes: usize,
+    /// Decompressed bytes that a lane sees at once.
+    pub window_bytes: usize,
+    /// Rows of a chunk.
+    pub chunk_rows: usize,
+    /// Raw records of a chunk.
+    pub chunk_bytes: usize,
+    /// Chunks that wait for a sink.
+    pub queued_chunks: usize,
+    /// Rows that wait for their partition's file, over all partitions.
+    pub partition_bytes: usize,
+}
+
+impl Budget {
+    /// Divides `memory_bytes` among at most `jobs` lanes.
+    pub fn new(memory_bytes: usize, jobs: usize) -> Result<Self, String> {
+        if memory_bytes < MIN_BYTES {
+            return Err(format!(
+                "--memory {}MB is too little: at least {}MB are needed",
+                memory_bytes / MIB,
+                MIN_BYTES / MIB
+            ));
+        }
+        let partition_bytes = (memory_bytes / 8).min(256 * MIB);
+        let fixed = PROCESS_BYTES + READ_AHEAD_BYTES + partition_bytes;
+        let lanes = (memory_bytes - fixed).div_euclid(LANE_BYTES).clamp(1, jobs.max(1));
+        Ok(Self {
+            threads: jobs.max(1),
+            lanes,
+            piece_bytes: MIB,
+            read_ahead_bytes: READ_AHEAD_BYTES,
+            window_bytes: 2 * MIB,
+            chunk_rows: 8192,
+            chunk_bytes: 4 * MIB,
+            queued_chunks: 2,
+            partition_bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_limited_by_memory_and_by_jobs() {
+        let lanes = |mib: usize, jobs| Budget::new(mib * MIB, jobs).unwrap().lanes;
+        assert_eq!(lanes(512, 2), 2);
+        assert_eq!(lanes(512, 64), 10);
+        assert_eq!(lanes(128, 64), 1);
+        assert!(Budget::new(100 * MIB, 1).unwrap_err().contains("at least 128MB"));
+    }
+}

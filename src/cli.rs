@@ -1,0 +1,276 @@
+//! The command line: one table of flags, each also an environment variable.
+//!
+//! # Input
+//! Arguments and `TRAILHOUND_*` variables.
+//! # Maps to
+//! Validated settings, and the commands that run with them.
+//! # Known gaps
+//! None.
+//! # Reference
+//! `trailhound help`.
+#![allow(clippy::print_stdout, reason = "this is what prints results")]
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use parsers::{
+    Filter, SOURCES, Source,
+    ocsf::{self, CLASSES, Class},
+    time,
+};
+
+use crate::{
+    budget::Budget,
+    inflate::Caps,
+    load::{self, Settings},
+    progress::Progress,
+    workspace::Places,
+};
+
+/// Loads AWS security logs into an OCSF lake, with every record accounted for.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load log files, as AWS lays them out in S3, into a lake
+    ///
+    /// Exit status: 0 when everything is loaded; 2 when an object failed or a record was rejected;
+    /// 1 when the load could not start.
+    Load(Box<Load>),
+    /// List the log sources
+    Sources,
+    /// Print the Arrow schema of an OCSF class
+    Schema {
+        /// The class, such as `api_activity`
+        #[arg(value_parser = parse_class)]
+        class: &'static Class,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Load {
+    /// Files and folders; what lies below `AWSLogs/` is recognized by its path
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Folder of the lake; made if it is missing
+    #[arg(long, env = "TRAILHOUND_LAKE", value_name = "DIR")]
+    lake: PathBuf,
+    /// Read what is not recognized as this source, and leave out other sources
+    #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
+    source: Option<&'static Source>,
+    /// Only events of this account (repeat, or separate by commas)
+    #[arg(long = "account", env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
+    accounts: Vec<String>,
+    /// Only events of this region (repeat, or separate by commas)
+    #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
+    regions: Vec<String>,
+    /// Only events from this time on: a date, or a time as in RFC 3339; UTC
+    #[arg(long, env = "TRAILHOUND_SINCE", value_parser = parse_time, value_name = "TIME")]
+    since: Option<i64>,
+    /// Only events before this time
+    #[arg(long, env = "TRAILHOUND_UNTIL", value_parser = parse_time, value_name = "TIME")]
+    until: Option<i64>,
+    /// Memory for everything, such as 512MB or 2GB
+    #[arg(
+        long,
+        env = "TRAILHOUND_MEMORY",
+        value_parser = parse_bytes,
+        default_value = "512MB",
+        value_name = "SIZE"
+    )]
+    memory: usize,
+    /// Threads; as many as there are cores by default
+    #[arg(long, env = "TRAILHOUND_JOBS", value_name = "N")]
+    jobs: Option<usize>,
+    /// Folder of ledger and rejects, instead of `_trailhound` in the lake
+    #[arg(long, env = "TRAILHOUND_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Load again what is in the lake already, and replace its files
+    #[arg(long, env = "TRAILHOUND_FORCE")]
+    force: bool,
+    /// Count objects that no source knows as an error
+    #[arg(long, env = "TRAILHOUND_STRICT")]
+    strict: bool,
+    /// Tell what would be loaded, and write nothing
+    #[arg(long, env = "TRAILHOUND_DRY_RUN")]
+    dry_run: bool,
+    /// Print the result as one JSON object
+    #[arg(long, env = "TRAILHOUND_JSON")]
+    json: bool,
+    /// No progress bar and no summary
+    #[arg(long, short, env = "TRAILHOUND_QUIET")]
+    quiet: bool,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Load(args) => args.run(),
+            Command::Sources => {
+                for source in SOURCES {
+                    println!("{:<12} {}", source.name, source.title);
+                    println!("{:<12} -> {}", "", source.classes.join(", "));
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Schema { class } => {
+                for field in class.schema().fields() {
+                    print_field(field, 0);
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn print_field(field: &arrow::datatypes::Field, level: usize) {
+    use arrow::datatypes::DataType;
+
+    let indent = "  ".repeat(level);
+    match field.data_type() {
+        DataType::Struct(fields) => {
+            println!("{indent}{}: struct", field.name());
+            fields.iter().for_each(|field| print_field(field, level + 1));
+        }
+        DataType::List(element) => {
+            println!("{indent}{}: list", field.name());
+            print_field(element, level + 1);
+        }
+        kind => println!("{indent}{}: {kind}", field.name()),
+    }
+}
+
+impl Load {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let progress =
+            if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
+        let (json, strict, quiet) = (self.json, self.strict, self.quiet);
+        let settings = self.settings()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(16)
+            .enable_all()
+            .build()?;
+        let result = runtime.block_on(async {
+            tokio::select! {
+                result = load::load(&settings, &progress) => Some(result),
+                _ = tokio::signal::ctrl_c() => None,
+            }
+        });
+        progress.finish();
+        // Threads that still encode are not waited for: their files are not committed.
+        runtime.shutdown_background();
+        let Some(report) = result else {
+            eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
+            return Ok(ExitCode::from(130));
+        };
+        let report = report?;
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else if !quiet {
+            print!("{}", report.text(&settings.places));
+        }
+        if let (Some(why), true) = (&report.stopped, json || quiet) {
+            eprintln!("trailhound: {why}");
+        }
+        Ok(ExitCode::from(report.exit_code(strict)))
+    }
+
+    fn settings(self) -> anyhow::Result<Settings> {
+        let state = self.state.unwrap_or_else(|| self.lake.join("_trailhound"));
+        let jobs = self.jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
+        let filter = Filter {
+            since: self.since.unwrap_or(i64::MIN),
+            until: self.until.unwrap_or(i64::MAX),
+            accounts: self.accounts,
+            regions: self.regions,
+        };
+        if filter.since >= filter.until {
+            anyhow::bail!("--since must be before --until");
+        }
+        Ok(Settings {
+            paths: self.paths,
+            places: Places { lake: self.lake, state },
+            source: self.source,
+            filter,
+            budget: Budget::new(self.memory, jobs.unwrap_or(1)).map_err(anyhow::Error::msg)?,
+            caps: Caps::default(),
+            force: self.force,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+fn parse_class(text: &str) -> Result<&'static Class, String> {
+    ocsf::class(text).ok_or_else(|| {
+        let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
+        format!("no such class; there are {}", names.join(", "))
+    })
+}
+
+fn parse_source(text: &str) -> Result<&'static Source, String> {
+    parsers::source(text).ok_or_else(|| {
+        let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
+        format!("no such source; there are {}", names.join(", "))
+    })
+}
+
+/// A date or time in milliseconds.
+fn parse_time(text: &str) -> Result<i64, String> {
+    let date = || time::from_text(&format!("{text}T00:00:00Z"));
+    time::from_text(text)
+        .or_else(date)
+        .ok_or_else(|| "expected a date such as 2024-05-01, or 2024-05-01T12:00:00Z".into())
+}
+
+/// A size in bytes; without a unit it is megabytes.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "m" | "mb" | "mib" => 1 << 20,
+        "k" | "kb" | "kib" => 1 << 10,
+        "g" | "gb" | "gib" => 1 << 30,
+        "b" => 1,
+        _ => return Err("expected a size such as 512MB or 2GB".into()),
+    };
+    let number: usize =
+        digits.trim().parse().map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use parsers::time::DAY_MS;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_flags_is_sound_and_each_has_its_variable() {
+        let mut command = Cli::command();
+        command.build();
+        let load = command.find_subcommand("load").unwrap();
+        for flag in load.get_opts().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version")) {
+            let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
+            let variable = flag.get_env().and_then(|name| name.to_str());
+            assert_eq!(variable, Some(format!("TRAILHOUND_{name}").as_str()));
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_with_their_units() {
+        assert_eq!(parse_bytes("512MB"), Ok(512 << 20));
+        assert_eq!(parse_bytes("2g"), Ok(2 << 30));
+        assert_eq!(parse_bytes("256"), Ok(256 << 20));
+        assert!(parse_bytes("many").is_err() && parse_bytes("5XB").is_err());
+        assert_eq!(parse_time("1970-01-02"), Ok(DAY_MS));
+        assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(1000));
+        assert!(parse_time("yesterday").is_err());
+    }
+}

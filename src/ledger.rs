@@ -1,0 +1,243 @@
+//! What was loaded, and what it became.
+//!
+//! # Input
+//! The outcome of each object of a batch.
+//! # Maps to
+//! `ledger/v1/day=<day of delivery>/<batch>.ndjson`, one line an object.
+//! # Known gaps
+//! The days that a load touches are read whole.
+//! # Reference
+//! Design sections 5 (invariant 2) and 6. The format only grows.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use parsers::Filter;
+use serde::{Deserialize, Serialize};
+
+use crate::store::ObjectRef;
+
+/// Entries kept in memory before days are read again.
+const MAX_CACHED: usize = 200_000;
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Read to its end.
+    Loaded,
+    /// Read up to an error, or not at all.
+    Failed,
+    /// No source knows it.
+    Unrecognized,
+    /// It holds no events.
+    Excluded,
+}
+
+/// What became of records. `in` is the sum of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordCounts {
+    /// Records read.
+    #[serde(rename = "in")]
+    pub records_in: u64,
+    /// Rows in the lake.
+    pub parquet: u64,
+    /// Repetitions of an event of the same batch and partition.
+    pub duplicate: u64,
+    /// Records in the rejects.
+    pub rejected: u64,
+    /// Records outside of the filter.
+    pub excluded: u64,
+}
+
+impl std::ops::AddAssign for RecordCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.records_in += other.records_in;
+        self.parquet += other.parquet;
+        self.duplicate += other.duplicate;
+        self.rejected += other.rejected;
+        self.excluded += other.excluded;
+    }
+}
+
+/// Why an object was not read to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For people.
+    pub what: String,
+    /// True if the same bytes would fail again.
+    pub permanent: bool,
+}
+
+/// The filter that a load had; what is absent did not filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoadFilter {
+    /// Earliest time, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// First time that is too late, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// Wanted accounts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
+    /// Wanted regions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+}
+
+impl From<&Filter> for LoadFilter {
+    fn from(filter: &Filter) -> Self {
+        Self {
+            since: Some(filter.since).filter(|&ms| ms != i64::MIN),
+            until: Some(filter.until).filter(|&ms| ms != i64::MAX),
+            accounts: filter.accounts.clone(),
+            regions: filter.regions.clone(),
+        }
+    }
+}
+
+impl From<LoadFilter> for Filter {
+    fn from(filter: LoadFilter) -> Self {
+        Self {
+            since: filter.since.unwrap_or(i64::MIN),
+            until: filter.until.unwrap_or(i64::MAX),
+            accounts: filter.accounts,
+            regions: filter.regions,
+        }
+    }
+}
+
+/// A line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Version of the format.
+    pub v: u32,
+    /// The batch that the object was loaded in.
+    pub batch: String,
+    /// The load root.
+    pub bucket: String,
+    /// The object's key below it.
+    pub key: String,
+    /// Changes when the content does.
+    pub etag: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Name of its source, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What became of it.
+    pub state: State,
+    /// What became of its records.
+    pub records: RecordCounts,
+    /// What was asked for.
+    #[serde(default)]
+    pub filter: LoadFilter,
+    /// Files of the lake that hold rows of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Why it failed or was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// Program and version that wrote the line.
+    pub writer: String,
+}
+
+impl Entry {
+    fn is_of(&self, object: &ObjectRef) -> bool {
+        self.etag == object.etag && self.size == object.size
+    }
+
+    fn location(&self) -> String {
+        format!("{}/{}", self.bucket.trim_end_matches('/'), self.key)
+    }
+}
+
+/// The ledger cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the ledger {}: {source}", path.display())]
+pub struct LedgerError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Reads the ledger, a day at a time.
+pub struct Ledger {
+    folder: PathBuf,
+    days: HashMap<String, HashMap<String, Vec<Entry>>>,
+    cached: usize,
+}
+
+impl Ledger {
+    /// The ledger in a state folder.
+    pub fn new(state: &Path) -> Self {
+        Self { folder: state.join("ledger/v1"), days: HashMap::new(), cached: 0 }
+    }
+
+    /// The file of a batch's day, below the state folder.
+    pub fn path(day: &str, batch: &str) -> String {
+        format!("ledger/v1/day={day}/{batch}.ndjson")
+    }
+
+    /// What is known of an object: its loads with the same content, the best first.
+    pub fn find(&mut self, day: &str, object: &ObjectRef) -> Result<Option<&Entry>, LedgerError> {
+        if !self.days.contains_key(day) {
+            if self.cached > MAX_CACHED {
+                self.days.clear();
+                self.cached = 0;
+            }
+            let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
+            for path in files(&self.folder.join(format!("day={day}")))? {
+                for entry in read(&path)? {
+                    self.cached += 1;
+                    entries.entry(entry.location()).or_default().push(entry);
+                }
+            }
+            self.days.insert(day.to_owned(), entries);
+        }
+        let same = self.days[day].get(&object.location());
+        let same = same.into_iter().flatten().filter(|entry| entry.is_of(object));
+        Ok(same.min_by_key(|entry| entry.state != State::Loaded))
+    }
+
+    /// Every entry of a batch, by day.
+    pub fn batch(&self, batch: &str) -> Result<BTreeMap<String, Vec<Entry>>, LedgerError> {
+        let mut days = BTreeMap::new();
+        for folder in files(&self.folder)? {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let Some(day) = name.strip_prefix("day=") else { continue };
+            let path = folder.join(format!("{batch}.ndjson"));
+            if path.exists() {
+                days.insert(day.to_owned(), read(&path)?);
+            }
+        }
+        Ok(days)
+    }
+}
+
+/// What a folder holds; nothing if there is no such folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let on_error = |source| LedgerError { path: folder.to_owned(), source };
+    match fs::read_dir(folder) {
+        Ok(entries) => {
+            let paths: io::Result<Vec<PathBuf>> =
+                entries.map(|entry| entry.map(|entry| entry.path())).collect();
+            let mut paths = paths.map_err(on_error)?;
+            paths.sort();
+            Ok(paths)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(on_error(error)),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
+    let on_error = |source| LedgerError { path: path.to_owned(), source };
+    let text = fs::read_to_string(path).map_err(on_error)?;
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().map_err(|error| on_error(error.into()))
+}

@@ -1,0 +1,271 @@
+//! Loads an archive: lists, decides, runs batch after batch, reports.
+//!
+//! # Input
+//! Paths and settings.
+//! # Maps to
+//! Batches ([`crate::batch`]) and a [`Report`].
+//! # Known gaps
+//! One batch at a time; both cores are busy at its end, because files are encoded in parallel.
+//! # Reference
+//! Design sections 2 and 5.
+
+use std::{collections::BTreeSet, io, path::PathBuf, time::Instant};
+
+use parsers::{Filter, ObjectKey, Source};
+
+use crate::{
+    batch::{self, BatchError, Engine, Outcome},
+    budget::Budget,
+    cpu::Cpu,
+    inflate::Caps,
+    ledger::{Ledger, LedgerError, State},
+    progress::Progress,
+    report::Report,
+    select::{Batch, Decision, Item, Note, ReloadError, Selection},
+    store,
+    workspace::{self, FileError, Places},
+};
+
+/// What a load is asked to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Files and folders.
+    pub paths: Vec<PathBuf>,
+    /// Where to.
+    pub places: Places,
+    /// Which source, if the keys do not tell.
+    pub source: Option<&'static Source>,
+    /// Which events.
+    pub filter: Filter,
+    /// Sizes of buffers.
+    pub budget: Budget,
+    /// Limits of decompression.
+    pub caps: Caps,
+    /// Loads again what is loaded.
+    pub force: bool,
+    /// Writes nothing.
+    pub dry_run: bool,
+}
+
+/// The load could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A path cannot be listed.
+    #[error("cannot read {}: {source}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The lake lies in the archive.
+    #[error(
+        "the lake {} lies inside of the archive {}: choose another place for it",
+        lake.display(),
+        path.display()
+    )]
+    Inside {
+        /// The lake.
+        lake: PathBuf,
+        /// The archive.
+        path: PathBuf,
+    },
+    /// The lake or the state folder cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There are no threads to be had.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// Why a running load ends early.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Loads an archive into a lake.
+pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, StartError> {
+    let started = Instant::now();
+    let mut run = Run::start(settings, progress)?;
+    if let Err(stop) = run.all().await {
+        run.report.stopped = Some(stop.to_string());
+    }
+    run.report.seconds = started.elapsed().as_secs_f64();
+    Ok(run.report)
+}
+
+struct Run<'s> {
+    settings: &'s Settings,
+    progress: &'s Progress,
+    engine: Engine,
+    selection: Selection,
+    report: Report,
+    /// Batches to be loaded again.
+    reload: BTreeSet<String>,
+}
+
+impl<'s> Run<'s> {
+    fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
+        let places = &settings.places;
+        let mut report = Report { dry_run: settings.dry_run, ..Report::default() };
+        for path in &settings.paths {
+            let on_error = |source| StartError::Path { path: path.clone(), source };
+            let full = std::fs::canonicalize(path).map_err(on_error)?;
+            for place in [&places.lake, &places.state] {
+                let place = std::path::absolute(place).map_err(on_error)?;
+                let place = std::fs::canonicalize(&place).unwrap_or(place);
+                if full.is_dir() && place.starts_with(&full) {
+                    return Err(StartError::Inside { lake: place, path: full });
+                }
+            }
+        }
+        if !settings.dry_run {
+            report.recovered = workspace::recover(places)?;
+            workspace::check(places)?;
+        }
+        let engine = Engine {
+            cpu: Cpu::new(settings.budget.threads)?,
+            budget: settings.budget,
+            caps: settings.caps,
+            places: places.clone(),
+            progress: progress.clone(),
+        };
+        let selection = Selection {
+            source: settings.source,
+            filter: settings.filter.clone(),
+            force: settings.force,
+            ledger: Ledger::new(&places.state),
+        };
+        Ok(Self { settings, progress, engine, selection, report, reload: BTreeSet::new() })
+    }
+
+    async fn all(&mut self) -> Result<(), Stop> {
+        let mut batch = Batch::new(self.settings.filter.clone());
+        for path in &self.settings.paths {
+            let listing = match store::list(path) {
+                Ok(listing) => listing,
+                Err(error) => {
+                    self.fail(path.display().to_string(), error.to_string());
+                    continue;
+                }
+            };
+            for object in listing {
+                match object {
+                    Ok(object) => self.place(object, &mut batch)?,
+                    Err(error) => self.fail(path.display().to_string(), error),
+                }
+                if batch.is_full() {
+                    let full = Batch::new(self.settings.filter.clone());
+                    self.batch(std::mem::replace(&mut batch, full)).await?;
+                }
+            }
+        }
+        self.batch(batch).await?;
+        for id in std::mem::take(&mut self.reload) {
+            match Batch::again(&self.selection.ledger, &id, &self.settings.filter) {
+                Ok(batch) => self.batch(batch).await?,
+                Err(ReloadError::Ledger(error)) => return Err(error.into()),
+                Err(error @ ReloadError::Gone { .. }) => self.fail(id, error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, name: String, why: String) {
+        self.progress.say(&format!("failed: {name}: {why}"));
+        self.report.objects.failed += 1;
+        self.report.failures.add(name, why);
+    }
+
+    /// Puts an object where it belongs.
+    fn place(&mut self, object: store::ObjectRef, batch: &mut Batch) -> Result<(), Stop> {
+        let key = ObjectKey::new(object.key.clone());
+        let decision = self.selection.decide(&object, &key)?;
+        tracing::debug!(key = object.key, ?decision);
+        let note = match decision {
+            Decision::LeftOut => {
+                self.progress.object(object.size);
+                return Ok(());
+            }
+            Decision::Skip => {
+                self.report.objects.skipped += 1;
+                None
+            }
+            Decision::KnownFailure(why) => {
+                self.fail(object.location(), format!("{why} (known from an earlier load)"));
+                None
+            }
+            Decision::Unrecognized { why, known } => {
+                self.report.objects.unrecognized += 1;
+                self.report.unrecognized.add(object.location(), why);
+                Some((State::Unrecognized, why)).filter(|_| !known)
+            }
+            Decision::Excluded { what, known } => {
+                self.report.objects.excluded += 1;
+                Some((State::Excluded, what)).filter(|_| !known)
+            }
+            Decision::Load(source) => {
+                batch.push(Item { object, key, source });
+                return Ok(());
+            }
+            Decision::Reload { batch } => {
+                if self.settings.dry_run {
+                    self.report.objects.loaded += 1;
+                }
+                self.reload.insert(batch);
+                return Ok(());
+            }
+        };
+        self.progress.object(object.size);
+        if let Some((state, why)) = note {
+            batch.notes.push(Note { object, key, state, why });
+        }
+        Ok(())
+    }
+
+    async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
+        if self.settings.dry_run && batch.earlier_id.is_none() {
+            self.report.objects.loaded += batch.items.len() as u64;
+            self.report.bytes_in += batch.items.iter().map(|item| item.object.size).sum::<u64>();
+        }
+        if self.settings.dry_run || batch.is_empty() {
+            return Ok(());
+        }
+        let objects = batch.items.len() as u64;
+        match batch::run(&self.engine, batch).await {
+            Ok(outcome) => self.add(outcome),
+            Err(error) => {
+                self.report.objects.failed += objects;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, outcome: Outcome) {
+        for object in outcome.objects {
+            self.report.bytes_in += object.read_bytes;
+            self.report.records += object.records;
+            *self.report.by_source.entry(object.source).or_default() += object.records;
+            match object.error {
+                None => self.report.objects.loaded += 1,
+                Some((State::Unrecognized, failure)) => {
+                    self.report.objects.unrecognized += 1;
+                    self.report.unrecognized.add(object.location, failure.what);
+                }
+                Some((_, failure)) => self.fail(object.location, failure.what),
+            }
+        }
+        for (class, rows) in outcome.by_class {
+            *self.report.by_class.entry(class).or_default() += rows;
+        }
+        for (reason, count) in outcome.rejects {
+            *self.report.rejects.entry(reason).or_default() += count;
+        }
+        self.report.files += outcome.files;
+    }
+}

@@ -1,0 +1,101 @@
+//! Shows how far a load is, at a terminal only.
+//!
+//! # Input
+//! Counts that lanes add to.
+//! # Maps to
+//! A progress bar on stderr.
+//! # Known gaps
+//! The time left is known once the archive has been counted, which happens beside the load.
+//! # Reference
+//! Design section 1: people see whether it works.
+
+use std::{
+    io::IsTerminal,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressState, ProgressStyle};
+
+use crate::store;
+
+#[derive(Default)]
+struct Counts {
+    objects: AtomicU64,
+    records: AtomicU64,
+}
+
+/// A progress bar, or nothing.
+#[derive(Clone)]
+pub struct Progress {
+    bar: ProgressBar,
+    counts: Arc<Counts>,
+}
+
+impl Progress {
+    /// No bar.
+    pub fn hidden() -> Self {
+        Self { bar: ProgressBar::hidden(), counts: Arc::default() }
+    }
+
+    /// A bar if stderr is a terminal. Counts the archive in a thread of its own.
+    pub fn start(paths: &[PathBuf]) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let counts: Arc<Counts> = Arc::default();
+        let shown = Arc::clone(&counts);
+        let rate = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let records = shown.records.load(Relaxed);
+            let seconds = state.elapsed().as_secs_f64().max(0.1);
+            // The template writes into a String, which cannot fail.
+            let _ = write!(
+                out,
+                "{} objects, {} records, {}/s",
+                HumanCount(shown.objects.load(Relaxed)),
+                HumanCount(records),
+                HumanCount((records as f64 / seconds) as u64)
+            );
+        };
+        let style = ProgressStyle::with_template(
+            "{spinner} {bytes}/{total_bytes} {wide_bar} {rate}, {eta} left",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", rate);
+        let bar = ProgressBar::new(0).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let (counted, paths) = (bar.clone(), paths.to_vec());
+        std::thread::spawn(move || {
+            for object in paths.iter().filter_map(|path| store::list(path).ok()).flatten() {
+                counted.inc_length(object.map_or(0, |object| object.size));
+            }
+        });
+        Self { bar, counts }
+    }
+
+    /// An object is dealt with.
+    pub fn object(&self, bytes: u64) {
+        self.counts.objects.fetch_add(1, Relaxed);
+        self.bar.inc(bytes);
+    }
+
+    /// Records were decoded.
+    pub fn records(&self, count: u64) {
+        self.counts.records.fetch_add(count, Relaxed);
+    }
+
+    /// A line above the bar, for what people must see at once.
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        tracing::debug!(bytes = %HumanBytes(self.bar.position()), "done");
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,193 @@
+//! What a load did: for programs as one JSON object, for people as a summary.
+//!
+//! # Input
+//! Outcomes of objects and records.
+//! # Maps to
+//! The object that `--json` prints, and a text that answers: did it work, what was lost, where.
+//! # Known gaps
+//! At most 20 objects of a kind are named; the ledger has them all.
+//! # Reference
+//! Design section 5, invariant 2.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde::Serialize;
+
+use crate::{ledger::RecordCounts, workspace::Places};
+
+/// Objects of a kind that are named in the summary.
+const NAMED: usize = 20;
+
+/// What became of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ObjectTotals {
+    /// Read to their end.
+    pub loaded: u64,
+    /// In the lake already.
+    pub skipped: u64,
+    /// Not read, or not to their end.
+    pub failed: u64,
+    /// Known by no source.
+    pub unrecognized: u64,
+    /// Without events.
+    pub excluded: u64,
+}
+
+/// What a load did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// What became of objects.
+    pub objects: ObjectTotals,
+    /// What became of records.
+    pub records: RecordCounts,
+    /// The same for each source.
+    pub by_source: BTreeMap<&'static str, RecordCounts>,
+    /// Rows in the lake for each class.
+    pub by_class: BTreeMap<&'static str, u64>,
+    /// Files written.
+    pub files: u64,
+    /// Bytes of objects that were read.
+    pub bytes_in: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Objects that failed, with the reason.
+    #[serde(skip)]
+    pub failures: Named,
+    /// Objects that no source knows, with the reason.
+    #[serde(skip)]
+    pub unrecognized: Named,
+    /// Rejected records by reason.
+    #[serde(skip)]
+    pub rejects: BTreeMap<&'static str, u64>,
+    /// Batches of a killed run that were completed or removed.
+    #[serde(skip)]
+    pub recovered: usize,
+    /// Why the load stopped before its end.
+    #[serde(skip)]
+    pub stopped: Option<String>,
+    /// Nothing was written.
+    #[serde(skip)]
+    pub dry_run: bool,
+}
+
+/// The first names of a kind.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    names: Vec<(String, String)>,
+    count: u64,
+}
+
+impl Named {
+    /// Adds an object.
+    pub fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
+        self.count += 1;
+        if self.names.len() < NAMED {
+            self.names.push((name.into(), why.into()));
+        }
+    }
+}
+
+impl Report {
+    /// 0 if everything was loaded; 2 if something failed or was rejected.
+    pub fn exit_code(&self, strict: bool) -> u8 {
+        let lost = self.objects.failed > 0 || self.records.rejected > 0 || self.stopped.is_some();
+        if lost || (strict && self.objects.unrecognized > 0) { 2 } else { 0 }
+    }
+
+    /// For people.
+    pub fn text(&self, places: &Places) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| {
+            out.push_str(&text);
+            out.push('\n');
+        };
+        let ObjectTotals { loaded, skipped, failed, unrecognized, excluded } = self.objects;
+        if self.dry_run {
+            line(format!(
+                "dry run: {loaded} objects would be loaded, {skipped} are in the lake already, \
+                 {unrecognized} are not recognized, {excluded} hold no events"
+            ));
+            self.name(&mut line, "not recognized", &self.unrecognized);
+            return out;
+        }
+        if let Some(why) = &self.stopped {
+            line(format!("stopped: {why}"));
+        }
+        if self.recovered > 0 {
+            line(format!("cleaned up {} unfinished batches of an earlier run", self.recovered));
+        }
+        let counts = self.records;
+        line(format!(
+            "objects   {loaded} loaded, {skipped} skipped, {failed} failed, {unrecognized} not \
+             recognized, {excluded} without events"
+        ));
+        line(format!("records   {}", describe(&counts)));
+        for (source, counts) in &self.by_source {
+            line(format!("  {source:<12} {}", describe(counts)));
+        }
+        for (class, rows) in &self.by_class {
+            line(format!("  {class:<20} {rows:>12} rows"));
+        }
+        for (reason, count) in &self.rejects {
+            line(format!("  rejected: {reason:<20} {count}"));
+        }
+        self.name(&mut line, "failed", &self.failures);
+        self.name(&mut line, "not recognized", &self.unrecognized);
+        let seconds = self.seconds.max(0.001);
+        line(format!(
+            "{} files, {:.1} MB read in {:.1} s, {:.0} records/s",
+            self.files,
+            self.bytes_in as f64 / 1e6,
+            self.seconds,
+            counts.records_in as f64 / seconds
+        ));
+        line(format!("lake      {}", places.lake.display()));
+        if counts.rejected > 0 {
+            line(format!("rejects   {}", places.state.join("rejects").display()));
+        }
+        line(self.verdict());
+        out
+    }
+
+    fn verdict(&self) -> String {
+        let mut lost = Vec::new();
+        if self.stopped.is_some() {
+            lost.push("the load stopped before its end: run it again".to_owned());
+        }
+        if self.objects.failed > 0 {
+            lost.push(format!("{} objects were not read to their end", self.objects.failed));
+        }
+        if self.records.rejected > 0 {
+            lost.push(format!("{} records are in the rejects", self.records.rejected));
+        }
+        if lost.is_empty() {
+            "all records are accounted for, none was lost".into()
+        } else {
+            format!("not everything is in the lake: {}", lost.join("; "))
+        }
+    }
+
+    fn name(&self, line: &mut impl FnMut(String), title: &str, named: &Named) {
+        for (name, why) in &named.names {
+            line(format!("  {title}: {name}: {why}"));
+        }
+        let more = named.count - named.names.len() as u64;
+        if more > 0 {
+            line(format!("  {title}: and {more} more"));
+        }
+    }
+}
+
+fn describe(counts: &RecordCounts) -> String {
+    let mut text = format!("{} in, {} in the lake", counts.records_in, counts.parquet);
+    let others = [
+        (counts.duplicate, "duplicate"),
+        (counts.rejected, "rejected"),
+        (counts.excluded, "excluded by the filter"),
+    ];
+    for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ", {count} {what}");
+    }
+    text
+}

@@ -1,0 +1,277 @@
+//! Which objects a load reads, and together with which others.
+//!
+//! # Input
+//! A listing, the wanted sources, accounts, regions and times, the ledger.
+//! # Maps to
+//! A [`Decision`] for each object; [`Batch`]es of those to be read.
+//! # Known gaps
+//! A batch is bounded by objects and their size, not by rows, so that the same listing always
+//! gives the same batches.
+//! # Reference
+//! Design section 6.
+
+use std::path::Path;
+
+use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    ledger::{Entry, Ledger, LedgerError, State},
+    store::{self, ObjectRef},
+};
+
+/// A batch is closed with this many objects,
+const BATCH_OBJECTS: usize = 20_000;
+/// or with this many bytes of objects.
+const BATCH_BYTES: u64 = 128 << 20;
+
+/// What is to be done with an object.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing: it was not asked for.
+    LeftOut,
+    /// It is in the lake.
+    Skip,
+    /// It failed before and would again.
+    KnownFailure(String),
+    /// No source knows it.
+    Unrecognized {
+        /// Why.
+        why: &'static str,
+        /// The ledger has it.
+        known: bool,
+    },
+    /// It holds no events.
+    Excluded {
+        /// What it is.
+        what: &'static str,
+        /// The ledger has it.
+        known: bool,
+    },
+    /// To be read.
+    Load(&'static Source),
+    /// To be read, with the others of the batch that holds rows of it.
+    Reload {
+        /// The batch.
+        batch: String,
+    },
+}
+
+/// Decides for each object.
+pub struct Selection {
+    /// Reads what no source knows, and leaves out what is another's.
+    pub source: Option<&'static Source>,
+    /// Which events are wanted.
+    pub filter: Filter,
+    /// Loads again what is loaded.
+    pub force: bool,
+    /// What was loaded before.
+    pub ledger: Ledger,
+}
+
+impl Selection {
+    /// What is to be done with an object.
+    pub fn decide(&mut self, object: &ObjectRef, key: &ObjectKey) -> Result<Decision, LedgerError> {
+        if self.is_left_out(key) {
+            return Ok(Decision::LeftOut);
+        }
+        let recognition = match (parsers::detect(key), self.source) {
+            (Recognition::Source(found), Some(wanted)) if found.name != wanted.name => {
+                return Ok(Decision::LeftOut);
+            }
+            (Recognition::Unrecognized(_), Some(wanted)) => Recognition::Source(wanted),
+            (recognition, _) => recognition,
+        };
+        let entry = self.ledger.find(&ledger_day(key), object)?;
+        Ok(match (recognition, entry) {
+            (Recognition::Excluded(what), entry) => {
+                Decision::Excluded { what, known: entry.is_some() }
+            }
+            (Recognition::Unrecognized(why), entry) => {
+                Decision::Unrecognized { why, known: entry.is_some() }
+            }
+            (Recognition::Source(source), Some(entry)) => {
+                decide_again(source, entry, &self.filter, self.force)
+            }
+            (Recognition::Source(source), None) => Decision::Load(source),
+        })
+    }
+
+    /// By what the key alone tells. Events are delivered late, so a day of slack on both sides.
+    fn is_left_out(&self, key: &ObjectKey) -> bool {
+        let differs = |wanted: &[String], found: Option<&str>| {
+            !wanted.is_empty() && found.is_some_and(|found| wanted.iter().all(|one| one != found))
+        };
+        let day_of = |ms: i64| ms.div_euclid(DAY_MS);
+        let too_early =
+            |day: i64| self.filter.since > i64::MIN && day < day_of(self.filter.since) - 1;
+        let too_late =
+            |day: i64| self.filter.until < i64::MAX && day > day_of(self.filter.until - 1) + 1;
+        differs(&self.filter.accounts, key.account())
+            || differs(&self.filter.regions, key.region())
+            || key.day().map(i64::from).is_some_and(|day| too_early(day) || too_late(day))
+    }
+}
+
+fn decide_again(
+    source: &'static Source,
+    entry: &Entry,
+    filter: &Filter,
+    force: bool,
+) -> Decision {
+    let covered = Filter::from(entry.filter.clone()).covers(filter);
+    match (entry.state, &entry.error) {
+        (State::Loaded, _) if covered && !force => Decision::Skip,
+        (State::Failed, Some(error)) if covered && error.permanent && !force => {
+            Decision::KnownFailure(error.what.clone())
+        }
+        (State::Loaded | State::Failed, _) => Decision::Reload { batch: entry.batch.clone() },
+        (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
+    }
+}
+
+/// The day of delivery as the ledger's folders name it.
+pub fn ledger_day(key: &ObjectKey) -> String {
+    key.day().map_or_else(|| "unknown".into(), parsers::time::compact_day)
+}
+
+/// An object that is not read, for the ledger.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its key.
+    pub key: ObjectKey,
+    /// Unrecognized or excluded.
+    pub state: State,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// An object to be read.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The object.
+    pub object: ObjectRef,
+    /// Its key.
+    pub key: ObjectKey,
+    /// What reads it.
+    pub source: &'static Source,
+}
+
+/// Objects that are loaded and committed together.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its name, if it was loaded before.
+    pub earlier_id: Option<String>,
+    /// Objects to be read.
+    pub items: Vec<Item>,
+    /// Objects to be noted.
+    pub notes: Vec<Note>,
+    /// Which events are wanted.
+    pub filter: Filter,
+    /// Files that the ledger has of an earlier load, below lake and state.
+    pub earlier_files: (Vec<String>, Vec<String>),
+    bytes: u64,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            earlier_id: None,
+            items: Vec::new(),
+            notes: Vec::new(),
+            filter,
+            earlier_files: (Vec::new(), Vec::new()),
+            bytes: 0,
+        }
+    }
+
+    /// Adds an object.
+    pub fn push(&mut self, item: Item) {
+        self.bytes += item.object.size;
+        self.items.push(item);
+    }
+
+    /// True if it should be loaded before more is added.
+    pub fn is_full(&self) -> bool {
+        self.items.len() + self.notes.len() >= BATCH_OBJECTS || self.bytes >= BATCH_BYTES
+    }
+
+    /// True if there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.notes.is_empty()
+    }
+
+    /// Its name: the same for the same objects.
+    pub fn id(&self) -> String {
+        if let Some(id) = &self.earlier_id {
+            return id.clone();
+        }
+        let mut hash = Xxh3::new();
+        let notes = self.notes.iter().map(|note| &note.object);
+        for object in self.items.iter().map(|item| &item.object).chain(notes) {
+            hash.update(object.location().as_bytes());
+            hash.update(&[0]);
+            hash.update(object.etag.as_bytes());
+            hash.update(&[0]);
+        }
+        format!("{:032x}", hash.digest128())
+    }
+
+    /// A batch that was loaded before, with its objects as they are now. The filter admits what
+    /// it admitted then, and what is asked for now.
+    pub fn again(ledger: &Ledger, id: &str, filter: &Filter) -> Result<Self, ReloadError> {
+        let mut batch = Self::new(filter.clone());
+        batch.earlier_id = Some(id.to_owned());
+        for (day, entries) in ledger.batch(id)? {
+            batch.earlier_files.1.push(Ledger::path(&day, id));
+            batch.earlier_files.1.push(rejects_path(&day, id));
+            for entry in entries {
+                batch.filter = batch.filter.union(&entry.filter.clone().into());
+                batch.earlier_files.0.extend(entry.files.iter().cloned());
+                let key = ObjectKey::new(entry.key.clone());
+                let found = store::locate(&entry.bucket, &entry.key);
+                let source = entry.source.as_deref().and_then(parsers::source);
+                match (found, source) {
+                    (Some(object), Some(source)) => batch.push(Item { object, key, source }),
+                    (None, Some(_)) => {
+                        let path = Path::new(&entry.bucket).join(&entry.key);
+                        let path = path.display().to_string();
+                        return Err(ReloadError::Gone { batch: id.to_owned(), path });
+                    }
+                    // What was only noted is noted again when it is listed.
+                    _ => {}
+                }
+            }
+        }
+        batch.earlier_files.0.sort();
+        batch.earlier_files.0.dedup();
+        Ok(batch)
+    }
+}
+
+/// The rejects of a batch's day, below the state folder.
+pub fn rejects_path(day: &str, batch: &str) -> String {
+    format!("rejects/v1/day={day}/{batch}.ndjson")
+}
+
+/// A batch cannot be loaded again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// One of its objects is gone, so its files cannot be replaced.
+    #[error(
+        "batch {batch} cannot be loaded again: it also holds {path}, which is gone; its files stay \
+         as they are"
+    )]
+    Gone {
+        /// The batch.
+        batch: String,
+        /// What is gone.
+        path: String,
+    },
+}

@@ -1,0 +1,231 @@
+//! Writes partitions as Parquet files, each whole before its batch is committed.
+//!
+//! # Input
+//! Chunks of a batch.
+//! # Maps to
+//! Parquet files: zstd, pages of about 1 MiB, one row group per file (far below 256 MB, because
+//! the partition buffers are), statistics and page index, sorted rows.
+//! # Known gaps
+//! Bloom filters wait until a query needs them.
+//! # Reference
+//! Design section 6; Security Lake's rules for custom sources,
+//! <https://docs.aws.amazon.com/security-lake/latest/userguide/adding-custom-sources.html>.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::{metadata::KeyValue, properties::WriterProperties},
+    schema::types::ColumnPath,
+};
+use parsers::Chunk;
+use tokio::{sync::mpsc::Receiver, task::JoinSet};
+
+use super::{
+    Sink, SinkError, StagedFile,
+    partition::{Buffers, Layout, Part},
+};
+use crate::cpu::Cpu;
+
+/// Version of the lake's schema, kept in each file; it only grows.
+pub const SCHEMA_VERSION: &str = "1";
+/// Rows that are turned into Arrow at a time.
+const SLICE_ROWS: usize = 4096;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// What became of the rows of a batch.
+#[derive(Debug, Default)]
+pub struct ParquetReceipt {
+    /// Rows written, for each object.
+    pub written: Vec<u64>,
+    /// Rows that repeat an event of the batch, for each object.
+    pub duplicate: Vec<u64>,
+    /// The files, not yet in the lake.
+    pub files: Vec<StagedFile>,
+}
+
+/// Writes the files of one batch into its workspace.
+pub struct ParquetSink {
+    /// Where encoding runs.
+    pub cpu: Cpu,
+    /// How many files are encoded at the same time.
+    pub writers: usize,
+    /// Rows held back, over all partitions, in bytes.
+    pub partition_bytes: usize,
+    /// How rows are divided into files.
+    pub layout: Layout,
+    /// Folder for files before the commit; it exists.
+    pub workspace: PathBuf,
+    /// Batch id, the first part of every file name.
+    pub batch: String,
+    /// For each object: no other object of the batch can repeat its rows.
+    pub unique: Arc<[bool]>,
+}
+
+impl Sink for ParquetSink {
+    type Receipt = ParquetReceipt;
+
+    async fn run(self, mut chunks: Receiver<Arc<Chunk>>) -> Result<ParquetReceipt, SinkError> {
+        let objects = self.unique.len();
+        let mut buffers = Buffers::new(self.layout.clone(), Arc::clone(&self.unique));
+        let mut jobs = Jobs {
+            sink: &self,
+            running: JoinSet::new(),
+            bytes: 0,
+            started: 0,
+            receipt: ParquetReceipt {
+                written: vec![0; objects],
+                duplicate: vec![0; objects],
+                files: Vec::new(),
+            },
+        };
+        while let Some(chunk) = chunks.recv().await {
+            let work = move || {
+                buffers.add(&chunk);
+                buffers
+            };
+            buffers = self.cpu.run(work).await?;
+            // Half of the memory is for rows that wait, half for files being encoded.
+            while buffers.bytes() > self.partition_bytes / 2 {
+                let (returned, part) = self
+                    .cpu
+                    .run(move || {
+                        let part = buffers.take_largest();
+                        (buffers, part)
+                    })
+                    .await?;
+                buffers = returned;
+                let Some(part) = part else { break };
+                jobs.start(part).await?;
+            }
+        }
+        loop {
+            let (returned, part) = self
+                .cpu
+                .run(move || {
+                    let part = buffers.take_last();
+                    (buffers, part)
+                })
+                .await?;
+            buffers = returned;
+            match part {
+                Some(part) => jobs.start(part).await?,
+                None => return jobs.finish().await,
+            }
+        }
+    }
+}
+
+/// Files that are being encoded.
+struct Jobs<'s> {
+    sink: &'s ParquetSink,
+    running: JoinSet<Result<Done, SinkError>>,
+    bytes: usize,
+    started: usize,
+    receipt: ParquetReceipt,
+}
+
+struct Done {
+    file: Option<StagedFile>,
+    /// The object of each row.
+    objects: Vec<u32>,
+    bytes: usize,
+}
+
+impl Jobs<'_> {
+    async fn start(&mut self, part: Part) -> Result<(), SinkError> {
+        for object in &part.duplicates {
+            self.receipt.duplicate[*object as usize] += 1;
+        }
+        let limit = self.sink.partition_bytes / 2;
+        while self.running.len() >= self.sink.writers
+            || (self.bytes > 0 && self.bytes + part.bytes > limit)
+        {
+            self.join().await?;
+        }
+        self.bytes += part.bytes;
+        let staged = self.sink.workspace.join(format!("{}.parquet", self.started));
+        self.started += 1;
+        let path = format!("{}/{}-{:05}.parquet", part.folder, self.sink.batch, part.number);
+        let cpu = self.sink.cpu.clone();
+        self.running.spawn(async move { cpu.run(move || encode(&part, staged, path)).await? });
+        Ok(())
+    }
+
+    async fn join(&mut self) -> Result<(), SinkError> {
+        let Some(joined) = self.running.join_next().await else { return Ok(()) };
+        let done = joined.map_err(|error| crate::cpu::Panicked(error.to_string()))??;
+        self.bytes -= done.bytes;
+        for object in &done.objects {
+            self.receipt.written[*object as usize] += 1;
+        }
+        self.receipt.files.extend(done.file);
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<ParquetReceipt, SinkError> {
+        while !self.running.is_empty() {
+            self.join().await?;
+        }
+        self.receipt.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(self.receipt)
+    }
+}
+
+/// Encodes and writes one file; none if all its rows were repetitions.
+fn encode(part: &Part, staged: PathBuf, path: String) -> Result<Done, SinkError> {
+    let keys = part.table.keys();
+    let objects: Vec<u32> = part.order.iter().map(|&row| keys[row as usize].object).collect();
+    if objects.is_empty() {
+        return Ok(Done { file: None, objects, bytes: part.bytes });
+    }
+    write(part, &staged)?;
+    let file = StagedFile {
+        staged,
+        path,
+        class: part.table.class(),
+        rows: objects.len() as u64,
+        objects: objects.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+    };
+    Ok(Done { file: Some(file), objects, bytes: part.bytes })
+}
+
+fn write(part: &Part, staged: &Path) -> Result<(), SinkError> {
+    let path = || staged.to_owned();
+    let on_write = |source| SinkError::Write { path: path(), source };
+    let on_encode = |source| match source {
+        // The writer wraps errors of the file.
+        parquet::errors::ParquetError::External(inner) => match inner.downcast() {
+            Ok(source) => SinkError::Write { path: path(), source: *source },
+            Err(inner) => SinkError::Encode { path: path(), source: parquet::errors::ParquetError::External(inner) },
+        },
+        source => SinkError::Encode { path: path(), source },
+    };
+    let file = File::create_new(staged).map_err(on_write)?;
+    let schema = part.table.class().schema();
+    let mut writer = ArrowWriter::try_new(file, schema, Some(properties())).map_err(on_encode)?;
+    for rows in part.order.chunks(SLICE_ROWS) {
+        writer.write(&part.table.to_arrow(rows)).map_err(on_encode)?;
+    }
+    let file = writer.into_inner().map_err(on_encode)?;
+    file.sync_data().map_err(on_write)
+}
+
+fn properties() -> WriterProperties {
+    let version = KeyValue::new("trailhound.schema".to_owned(), SCHEMA_VERSION.to_owned());
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_max_row_group_row_count(None)
+        .set_key_value_metadata(Some(vec![version]))
+        .set_created_by(format!("trailhound {}", env!("CARGO_PKG_VERSION")))
+        // Every value is another one: a dictionary would only be thrown away.
+        .set_column_dictionary_enabled(ColumnPath::from("metadata.uid"), false)
+        .build()
+}

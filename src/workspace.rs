@@ -1,0 +1,286 @@
+//! A batch becomes visible as a whole or not at all.
+//!
+//! # Input
+//! Files of a batch, staged in `<lake>/_trailhound/open/<batch>/`.
+//! # Maps to
+//! Renames to their places, driven by a plan that is written first: a run that is killed before
+//! the plan leaves nothing, one that is killed after it is completed by the next run.
+//! # Known gaps
+//! Renames are per file, so a reader may see a batch half committed for a moment.
+//! # Reference
+//! Design section 6.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a load writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The lake's folder.
+    pub lake: PathBuf,
+    /// The folder of ledger and rejects.
+    pub state: PathBuf,
+}
+
+/// A file operation failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {}: {source}", path.display())]
+pub struct FileError {
+    what: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+fn failed<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> FileError + 'p {
+    move |source| FileError { what, path: path.to_owned(), source }
+}
+
+/// A file's place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// Below the lake.
+    Lake(String),
+    /// Below the state folder.
+    State(String),
+}
+
+impl Target {
+    fn path(&self, places: &Places) -> PathBuf {
+        match self {
+            Self::Lake(path) => places.lake.join(path),
+            Self::State(path) => places.state.join(path),
+        }
+    }
+}
+
+/// What a commit does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Staged file name, and where it goes. The ledger comes last.
+    pub moves: Vec<(String, Target)>,
+    /// What an earlier load of the same batch left and this one does not replace.
+    pub remove: Vec<Target>,
+}
+
+const PLAN: &str = "commit.json";
+const LOCK: &str = "lock";
+
+/// The folder of a batch that is being written. Dropped without a commit, it is removed.
+pub struct Workspace {
+    dir: PathBuf,
+    places: Places,
+    _lock: File,
+}
+
+impl Workspace {
+    /// Opens the workspace of a batch.
+    pub fn open(places: &Places, batch: &str) -> Result<Self, FileError> {
+        let dir = open_folder(places).join(batch);
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
+        let lock = lock(&dir)?.ok_or_else(|| {
+            let busy = io::Error::other("another run is loading the same objects into this lake");
+            failed("lock", &dir)(busy)
+        })?;
+        Ok(Self { dir, places: places.clone(), _lock: lock })
+    }
+
+    /// Where files are staged.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes a staged file.
+    pub fn stage(&self, name: &str, content: &[u8]) -> Result<(), FileError> {
+        write_durably(&self.dir.join(name), content)
+    }
+
+    /// Makes the batch visible.
+    pub fn commit(self, plan: &Plan) -> Result<(), FileError> {
+        let path = self.dir.join(PLAN);
+        let text = serde_json::to_vec(plan).map_err(|error| failed("write", &path)(error.into()))?;
+        let written = self.dir.join("commit.tmp");
+        write_durably(&written, &text)?;
+        fs::rename(&written, &path).map_err(failed("write", &path))?;
+        carry_out(&self.places, &self.dir, plan)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // With a plan it must be carried out, by the next run if this one cannot.
+        if !self.dir.join(PLAN).exists()
+            && let Err(error) = fs::remove_dir_all(&self.dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(dir = %self.dir.display(), %error, "cannot remove a workspace");
+        }
+    }
+}
+
+/// Checks that lake and state folder can be written, before anything is read.
+pub fn check(places: &Places) -> Result<(), FileError> {
+    for dir in [open_folder(places), places.state.clone()] {
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
+        let probe = dir.join(".probe");
+        fs::write(&probe, b"").map_err(failed("write", &probe))?;
+        fs::remove_file(&probe).map_err(failed("remove", &probe))?;
+    }
+    Ok(())
+}
+
+/// Completes or removes what killed runs left; returns how many batches that were.
+pub fn recover(places: &Places) -> Result<usize, FileError> {
+    let folder = open_folder(places);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(failed("read", &folder)(error)),
+    };
+    let mut recovered = 0;
+    for entry in entries {
+        let dir = entry.map_err(failed("read", &folder))?.path();
+        if !dir.is_dir() {
+            continue;
+        }
+        // Who holds the lock is still at work.
+        let Some(_lock) = lock(&dir)? else { continue };
+        match fs::read(dir.join(PLAN)) {
+            Ok(text) => {
+                let plan: Plan = serde_json::from_slice(&text)
+                    .map_err(|error| failed("read", &dir.join(PLAN))(error.into()))?;
+                carry_out(places, &dir, &plan)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::remove_dir_all(&dir).map_err(failed("remove", &dir))?;
+            }
+            Err(error) => return Err(failed("read", &dir.join(PLAN))(error)),
+        }
+        recovered += 1;
+    }
+    Ok(recovered)
+}
+
+fn open_folder(places: &Places) -> PathBuf {
+    places.lake.join("_trailhound/open")
+}
+
+/// The lock of a workspace; None if another process has it.
+fn lock(dir: &Path) -> Result<Option<File>, FileError> {
+    let path = dir.join(LOCK);
+    let file = File::create(&path).map_err(failed("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
+    }
+}
+
+/// Does what is left to do of a plan, and removes the workspace.
+fn carry_out(places: &Places, dir: &Path, plan: &Plan) -> Result<(), FileError> {
+    for target in &plan.remove {
+        let path = target.path(places);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    for (name, target) in &plan.moves {
+        let from = dir.join(name);
+        if from.exists() {
+            move_file(&from, &target.path(places))?;
+        }
+    }
+    fs::remove_dir_all(dir).map_err(failed("remove", dir))
+}
+
+fn move_file(from: &Path, to: &Path) -> Result<(), FileError> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(failed("create", parent))?;
+    }
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let beside = to.with_extension("tmp");
+            fs::copy(from, &beside).map_err(failed("write", &beside))?;
+            fs::rename(&beside, to).map_err(failed("write", to))?;
+            fs::remove_file(from).map_err(failed("remove", from))
+        }
+        result => result.map_err(failed("write", to)),
+    }
+}
+
+fn write_durably(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let write = || {
+        fs::write(path, content)?;
+        File::open(path)?.sync_data()
+    };
+    write().map_err(failed("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(dir: &Path) -> Places {
+        Places { lake: dir.join("lake"), state: dir.join("state") }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            moves: vec![
+                ("0.parquet".into(), Target::Lake("ext/a/0.parquet".into())),
+                ("ledger".into(), Target::State("ledger/x.ndjson".into())),
+            ],
+            remove: vec![Target::Lake("ext/a/old.parquet".into())],
+        }
+    }
+
+    #[test]
+    fn a_commit_moves_and_removes_and_leaves_no_workspace() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        fs::create_dir_all(places.lake.join("ext/a")).unwrap();
+        fs::write(places.lake.join("ext/a/old.parquet"), "old").unwrap();
+        let workspace = Workspace::open(&places, "b1").unwrap();
+        workspace.stage("0.parquet", b"rows").unwrap();
+        workspace.stage("ledger", b"line").unwrap();
+        workspace.commit(&plan()).unwrap();
+        assert_eq!(fs::read(places.lake.join("ext/a/0.parquet")).unwrap(), b"rows");
+        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
+        assert!(!places.lake.join("ext/a/old.parquet").exists());
+        assert_eq!(fs::read_dir(open_folder(&places)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_killed_before_its_plan_is_removed_and_after_it_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let open = open_folder(&places);
+        fs::create_dir_all(open.join("early")).unwrap();
+        fs::write(open.join("early/0.parquet"), "half").unwrap();
+        fs::create_dir_all(open.join("late")).unwrap();
+        fs::write(open.join("late/ledger"), "line").unwrap();
+        fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan()).unwrap()).unwrap();
+        assert_eq!(recover(&places).unwrap(), 2);
+        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
+        assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_workspace_at_work_is_left_alone_and_removed_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let workspace = Workspace::open(&places, "b1").unwrap();
+        assert_eq!(recover(&places).unwrap(), 0);
+        assert!(Workspace::open(&places, "b1").is_err());
+        drop(workspace);
+        assert_eq!(fs::read_dir(open_folder(&places)).unwrap().count(), 0);
+    }
+}
