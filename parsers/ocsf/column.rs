@@ -15,13 +15,13 @@ use std::{marker::PhantomData, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, ListArray,
-        MapArray, PrimitiveArray, StringArray, StructArray,
+        Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, DictionaryArray,
+        ListArray, MapArray, PrimitiveArray, StringArray, StructArray,
     },
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
     datatypes::{
         DataType, Field as ArrowField, FieldRef, Fields, Int32Type, Int64Type, TimeUnit,
-        TimestampMillisecondType,
+        TimestampMillisecondType, UInt32Type,
     },
 };
 
@@ -79,6 +79,13 @@ impl Kind {
             Kind::Unmapped => DataType::Map(entries(), false),
         }
     }
+}
+
+/// A struct of columns, one for each field.
+pub(crate) fn structs(fields: &[Field], arrays: Vec<ArrayRef>, nulls: Option<NullBuffer>) -> StructArray {
+    let fields = fields.iter().zip(&arrays);
+    let fields = fields.map(|(field, array)| ArrowField::new(field.name, array.data_type().clone(), true));
+    StructArray::new(fields.collect(), arrays, nulls)
 }
 
 /// The Arrow fields of an object or class, all nullable.
@@ -161,33 +168,81 @@ impl Ends {
     }
 }
 
-/// Text in one buffer.
-#[derive(Default)]
-struct Texts {
+/// Stands in the codes of a [`Dictionary`] column for an absent value.
+const ABSENT: u32 = u32::MAX;
+/// Places for values seen lately, a power of two.
+const RECENT: usize = 256;
+
+/// Values, each held once as long as it was seen lately, and known by its number.
+struct Dictionary {
     text: String,
-    ends: Ends,
+    ends: Vec<i32>,
+    /// Numbers of values seen lately, by a cheap hash of the value.
+    recent: Box<[u32; RECENT]>,
+    last: u32,
 }
 
-impl Texts {
-    fn get(&self, row: u32) -> &str {
-        &self.text[self.ends.range(row)]
+impl Default for Dictionary {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            ends: Vec::new(),
+            recent: Box::new([ABSENT; RECENT]),
+            last: ABSENT,
+        }
+    }
+}
+
+impl Dictionary {
+    fn get(&self, code: u32) -> &str {
+        let at = code as usize;
+        let Some(&end) = self.ends.get(at) else { return "" };
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.text[start as usize..end as usize]
     }
 
-    fn push(&mut self, row: usize, value: &str) {
-        self.ends.pad(row);
-        self.text.push_str(value);
-        self.ends.0.push(self.text.len() as i32);
+    fn code(&mut self, value: &str) -> u32 {
+        if self.last != ABSENT && self.get(self.last) == value {
+            return self.last;
+        }
+        let place = place(value.as_bytes());
+        let recent = self.recent[place];
+        if recent != ABSENT && self.get(recent) == value {
+            self.last = recent;
+        } else {
+            self.last = self.ends.len() as u32;
+            self.recent[place] = self.last;
+            self.text.push_str(value);
+            self.ends.push(self.text.len() as i32);
+        }
+        self.last
     }
 
     fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.bytes()
+        self.text.capacity() + self.ends.capacity() * size_of::<i32>() + size_of_val(&*self.recent)
     }
 
-    fn into_arrow(self, len: usize, nullable: bool) -> StringArray {
-        let (offsets, nulls) = self.ends.into_arrow(len);
-        let nulls = nulls.filter(|nulls| nullable && nulls.null_count() > 0);
-        StringArray::new(offsets, self.text.into_bytes().into(), nulls)
+    /// The values of `codes`.
+    fn into_arrow(self, codes: Vec<u32>) -> DictionaryArray<UInt32Type> {
+        let mut offsets = Vec::with_capacity(self.ends.len() + 1);
+        offsets.push(0);
+        offsets.extend_from_slice(&self.ends);
+        let offsets = OffsetBuffer::new(offsets.into());
+        let values = StringArray::new(offsets, self.text.into_bytes().into(), None);
+        let valid = BooleanBuffer::collect_bool(codes.len(), |row| codes[row] != ABSENT);
+        let nulls = Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
+        let keys = PrimitiveArray::<UInt32Type>::new(codes.into(), nulls);
+        DictionaryArray::new(keys, Arc::new(values))
     }
+}
+
+/// A place for a value among the recent ones, by its length and its last 8 bytes.
+fn place(value: &[u8]) -> usize {
+    let mut tail = [0; 8];
+    let len = value.len().min(8);
+    tail[..len].copy_from_slice(&value[value.len() - len..]);
+    let mixed = (u64::from_le_bytes(tail) ^ value.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 56) as usize
 }
 
 /// Says which kind of text a [`Strings`] column holds.
@@ -196,14 +251,30 @@ pub trait TextKind: Default + Send + Sync + 'static {
     const KIND: Kind;
 }
 
-/// A text column.
-#[derive(Default)]
-pub struct Strings<K>(Texts, PhantomData<K>);
+/// A text column. In Arrow it is a dictionary array, so that sorting moves numbers only.
+pub struct Strings<K> {
+    codes: Vec<u32>,
+    values: Dictionary,
+    kind: PhantomData<K>,
+}
+
+impl<K> Default for Strings<K> {
+    fn default() -> Self {
+        Self { codes: Vec::new(), values: Dictionary::default(), kind: PhantomData }
+    }
+}
 
 impl<K> Strings<K> {
     /// The text of a row; empty if absent.
     pub fn get(&self, row: u32) -> &str {
-        self.0.get(row)
+        self.codes.get(row as usize).map_or("", |&code| self.values.get(code))
+    }
+
+    fn push_code(&mut self, row: usize, code: u32) {
+        if self.codes.len() < row {
+            self.codes.resize(row, ABSENT);
+        }
+        self.codes.push(code);
     }
 }
 
@@ -216,27 +287,31 @@ impl<K: TextKind> Column for Strings<K> {
     }
 
     fn push(&mut self, row: usize, value: &Option<&str>) {
-        self.0.push(row, value.unwrap_or_default());
+        let code = self.values.code(value.unwrap_or_default());
+        self.push_code(row, code);
     }
 
     fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
-        if from.0.text.is_empty() {
-            return;
-        }
+        let mut last = (ABSENT, ABSENT);
         for (i, &row) in rows.iter().enumerate() {
-            let value = from.0.get(row);
-            if !value.is_empty() {
-                self.0.push(at + i, value);
+            let code = from.codes.get(row as usize).copied().unwrap_or(ABSENT);
+            if code == ABSENT {
+                continue;
             }
+            if code != last.0 {
+                last = (code, self.values.code(from.values.get(code)));
+            }
+            self.push_code(at + i, last.1);
         }
     }
 
     fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.codes.capacity() * size_of::<u32>() + self.values.bytes()
     }
 
-    fn into_arrow(self, len: usize) -> ArrayRef {
-        Arc::new(self.0.into_arrow(len, true))
+    fn into_arrow(mut self, len: usize) -> ArrayRef {
+        self.codes.resize(len, ABSENT);
+        Arc::new(self.values.into_arrow(self.codes))
     }
 
     fn write_json(value: &Option<&str>, out: &mut Vec<u8>) {
@@ -284,6 +359,12 @@ impl<K: NumberKind> Column for Numbers<K> {
         if from.values.is_empty() {
             return;
         }
+        if from.valid.is_full(rows) {
+            self.values.resize(at, Native::<K>::default());
+            self.values.extend(rows.iter().map(|&row| from.values[row as usize]));
+            self.valid.set_all(at, rows.len());
+            return;
+        }
         for (i, &row) in rows.iter().enumerate() {
             if from.valid.get(row) {
                 self.push(at + i, &Some(from.values[row as usize]));
@@ -311,22 +392,37 @@ impl<K: NumberKind> Column for Numbers<K> {
     }
 }
 
-/// A bit for each row, false where nothing was set.
-pub struct Bits(BooleanBufferBuilder);
+/// A bit for each row, false where nothing was set. As long as all are set they are only counted.
+pub struct Bits {
+    /// Rows that are all set, if `builder` is empty.
+    full: usize,
+    builder: BooleanBufferBuilder,
+}
 
 impl Default for Bits {
     fn default() -> Self {
-        Self(BooleanBufferBuilder::new(0))
+        Self { full: 0, builder: BooleanBufferBuilder::new(0) }
     }
 }
 
 impl Bits {
+    fn len(&self) -> usize {
+        self.full.max(self.builder.len())
+    }
+
+    fn spread(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        self.builder.append_n(full, true);
+    }
+
     fn put(&mut self, row: usize, bit: bool) {
-        let missing = row.saturating_sub(self.0.len());
-        if missing > 0 {
-            self.0.append_n(missing, false);
+        if bit && self.builder.is_empty() && row == self.full {
+            self.full += 1;
+            return;
         }
-        self.0.append(bit);
+        self.spread();
+        self.builder.resize(row.max(self.builder.len()));
+        self.builder.append(bit);
     }
 
     /// Sets the bit of `row`, which lies after all rows before.
@@ -334,28 +430,49 @@ impl Bits {
         self.put(row, true);
     }
 
+    /// Sets the bits of `count` rows from `row` on, which lies after all rows before.
+    pub fn set_all(&mut self, row: usize, count: usize) {
+        if self.builder.is_empty() && row == self.full {
+            self.full += count;
+            return;
+        }
+        self.spread();
+        self.builder.resize(row.max(self.builder.len()));
+        self.builder.append_n(count, true);
+    }
+
     /// The bit of `row`.
     pub fn get(&self, row: u32) -> bool {
-        (row as usize) < self.0.len() && self.0.get_bit(row as usize)
+        let row = row as usize;
+        row < self.full || (row < self.builder.len() && self.builder.get_bit(row))
+    }
+
+    /// True if the bits of these rows are known to be set without looking at each.
+    pub fn is_full(&self, rows: &[u32]) -> bool {
+        self.builder.is_empty() && rows.iter().all(|&row| (row as usize) < self.full)
     }
 
     /// True if no bit was ever put.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// Memory held, in bytes.
     pub fn bytes(&self) -> usize {
-        self.0.capacity() / 8
+        self.builder.capacity() / 8
     }
 
     fn finish(mut self, len: usize) -> BooleanBuffer {
-        self.0.resize(len);
-        self.0.finish()
+        self.spread();
+        self.builder.resize(len);
+        self.builder.finish()
     }
 
     /// As the validity of `len` rows.
     pub fn nulls(self, len: usize) -> Option<NullBuffer> {
+        if self.builder.is_empty() && self.full == len {
+            return None;
+        }
         Some(NullBuffer::new(self.finish(len))).filter(|nulls| nulls.null_count() > 0)
     }
 }
@@ -454,7 +571,8 @@ impl<C: Column> Column for List<C> {
         let items = self.ends.last() as usize;
         let (offsets, nulls) = self.ends.into_arrow(len);
         let items = self.items.into_arrow(items);
-        Arc::new(ListArray::new(element(&C::KIND), offsets, items, nulls))
+        let element = ArrowField::new("element", items.data_type().clone(), false);
+        Arc::new(ListArray::new(Arc::new(element), offsets, items, nulls))
     }
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
@@ -472,16 +590,18 @@ impl<C: Column> Column for List<C> {
 /// `unmapped`: raw leaves without an OCSF home, path to text. A value may be empty.
 #[derive(Default)]
 pub struct Unmapped {
-    keys: Texts,
-    values: Texts,
+    keys: Dictionary,
+    values: Dictionary,
+    /// Numbers of key and value for each entry.
+    key_codes: Vec<u32>,
+    value_codes: Vec<u32>,
     ends: Ends,
 }
 
 impl Unmapped {
     fn push_entry(&mut self, key: &str, value: &str) {
-        let entry = self.keys.ends.0.len();
-        self.keys.push(entry, key);
-        self.values.push(entry, value);
+        self.key_codes.push(self.keys.code(key));
+        self.value_codes.push(self.values.code(value));
     }
 }
 
@@ -498,7 +618,7 @@ impl Column for Unmapped {
         for (key, value) in *value {
             self.push_entry(key, value);
         }
-        self.ends.0.push(self.keys.ends.0.len() as i32);
+        self.ends.0.push(self.key_codes.len() as i32);
     }
 
     fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
@@ -507,24 +627,30 @@ impl Column for Unmapped {
             if !range.is_empty() {
                 self.ends.pad(at + i);
                 for entry in range {
-                    self.push_entry(from.keys.get(entry as u32), from.values.get(entry as u32));
+                    let key = from.keys.get(from.key_codes[entry]);
+                    self.push_entry(key, from.values.get(from.value_codes[entry]));
                 }
-                self.ends.0.push(self.keys.ends.0.len() as i32);
+                self.ends.0.push(self.key_codes.len() as i32);
             }
         }
     }
 
     fn bytes(&self) -> usize {
-        self.keys.bytes() + self.values.bytes() + self.ends.bytes()
+        let codes = self.key_codes.capacity() + self.value_codes.capacity();
+        self.keys.bytes() + self.values.bytes() + codes * size_of::<u32>() + self.ends.bytes()
     }
 
     fn into_arrow(self, len: usize) -> ArrayRef {
-        let count = self.keys.ends.0.len();
-        let keys: ArrayRef = Arc::new(self.keys.into_arrow(count, false));
-        let values: ArrayRef = Arc::new(self.values.into_arrow(count, false));
+        let keys: ArrayRef = Arc::new(self.keys.into_arrow(self.key_codes));
+        let values: ArrayRef = Arc::new(self.values.into_arrow(self.value_codes));
         let (offsets, nulls) = self.ends.into_arrow(len);
-        let pairs = StructArray::new(entry_fields(), vec![keys, values], None);
-        Arc::new(MapArray::new(entries(), offsets, pairs, nulls, false))
+        let pair = |name: &str, array: &ArrayRef| {
+            ArrowField::new(name, array.data_type().clone(), false)
+        };
+        let fields = Fields::from(vec![pair("key", &keys), pair("value", &values)]);
+        let pairs = StructArray::new(fields, vec![keys, values], None);
+        let entries = ArrowField::new("key_value", pairs.data_type().clone(), false);
+        Arc::new(MapArray::new(Arc::new(entries), offsets, pairs, nulls, false))
     }
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {

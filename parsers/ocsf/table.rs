@@ -18,7 +18,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
-use super::column::{Field, arrow_fields};
+use super::column::{Field, arrow_fields, structs};
 
 /// The constants of a class.
 #[derive(Clone, Copy, Debug)]
@@ -149,8 +149,9 @@ pub trait Table: Any + Send + Sync {
     fn bytes(&self) -> usize;
     /// Appends the rows `rows` of `from`, which must be of the same class.
     fn gather(&mut self, from: &dyn Table, rows: &[u32]);
-    /// The rows `rows`, in this order, as Arrow.
-    fn to_arrow(&self, rows: &[u32]) -> RecordBatch;
+    /// All rows as Arrow. Texts are dictionaries, which [`Class::schema`] does not show: in Parquet
+    /// there is no difference.
+    fn into_arrow(self: Box<Self>) -> RecordBatch;
     /// For [`Table::gather`].
     fn as_any(&self) -> &dyn Any;
 }
@@ -178,11 +179,9 @@ impl<C: Record> Table for ClassTable<C> {
         self.keys.extend(rows.iter().map(|&row| from.keys[row as usize]));
     }
 
-    fn to_arrow(&self, rows: &[u32]) -> RecordBatch {
-        let mut sorted = C::default();
-        sorted.gather_rows(0, &self.columns, rows);
-        RecordBatch::try_new(C::CLASS.schema(), sorted.into_arrays(rows.len()))
-            .expect("columns follow the schema of their class")
+    fn into_arrow(self: Box<Self>) -> RecordBatch {
+        let len = self.keys.len();
+        structs(C::FIELDS, self.columns.into_arrays(len), None).into()
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -289,10 +288,9 @@ macro_rules! object {
 
             fn into_arrow(mut self, len: usize) -> arrow::array::ArrayRef {
                 let nulls = std::mem::take(&mut self.present).nulls(len);
-                let fields = $crate::ocsf::column::arrow_fields(
-                    <Self as $crate::ocsf::table::Columns>::FIELDS);
+                let fields = <Self as $crate::ocsf::table::Columns>::FIELDS;
                 let arrays = $crate::ocsf::table::Columns::into_arrays(self, len);
-                std::sync::Arc::new(arrow::array::StructArray::new(fields, arrays, nulls))
+                std::sync::Arc::new($crate::ocsf::column::structs(fields, arrays, nulls))
             }
 
             fn write_json(value: &$row<'_>, out: &mut Vec<u8>) {

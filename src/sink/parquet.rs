@@ -18,9 +18,14 @@ use std::{
     sync::Arc,
 };
 
+use arrow::{
+    array::UInt32Array,
+    compute::take_record_batch,
+};
 use parquet::{
-    arrow::ArrowWriter,
+    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     basic::{Compression, ZstdLevel},
+    errors::ParquetError,
     file::{metadata::KeyValue, properties::WriterProperties},
     schema::types::ColumnPath,
 };
@@ -154,7 +159,7 @@ impl Jobs<'_> {
         self.started += 1;
         let path = format!("{}/{}-{:05}.parquet", part.folder, self.sink.batch, part.number);
         let cpu = self.sink.cpu.clone();
-        self.running.spawn(async move { cpu.run(move || encode(&part, staged, path)).await? });
+        self.running.spawn(async move { cpu.run(move || encode(part, staged, path)).await? });
         Ok(())
     }
 
@@ -179,39 +184,49 @@ impl Jobs<'_> {
 }
 
 /// Encodes and writes one file; none if all its rows were repetitions.
-fn encode(part: &Part, staged: PathBuf, path: String) -> Result<Done, SinkError> {
+fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> {
     let keys = part.table.keys();
     let objects: Vec<u32> = part.order.iter().map(|&row| keys[row as usize].object).collect();
+    let (bytes, class) = (part.bytes, part.table.class());
     if objects.is_empty() {
-        return Ok(Done { file: None, objects, bytes: part.bytes });
+        return Ok(Done { file: None, objects, bytes });
     }
     write(part, &staged)?;
     let file = StagedFile {
         staged,
         path,
-        class: part.table.class(),
+        class,
         rows: objects.len() as u64,
         objects: objects.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
     };
-    Ok(Done { file: Some(file), objects, bytes: part.bytes })
+    Ok(Done { file: Some(file), objects, bytes })
 }
 
-fn write(part: &Part, staged: &Path) -> Result<(), SinkError> {
+fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
     let path = || staged.to_owned();
     let on_write = |source| SinkError::Write { path: path(), source };
     let on_encode = |source| match source {
         // The writer wraps errors of the file.
-        parquet::errors::ParquetError::External(inner) => match inner.downcast() {
+        ParquetError::External(inner) => match inner.downcast() {
             Ok(source) => SinkError::Write { path: path(), source: *source },
-            Err(inner) => SinkError::Encode { path: path(), source: parquet::errors::ParquetError::External(inner) },
+            Err(inner) => SinkError::Encode { path: path(), source: ParquetError::External(inner) },
         },
         source => SinkError::Encode { path: path(), source },
     };
+    let rows = part.table.into_arrow();
+    let order = UInt32Array::from(part.order);
     let file = File::create_new(staged).map_err(on_write)?;
-    let schema = part.table.class().schema();
-    let mut writer = ArrowWriter::try_new(file, schema, Some(properties())).map_err(on_encode)?;
-    for rows in part.order.chunks(SLICE_ROWS) {
-        writer.write(&part.table.to_arrow(rows)).map_err(on_encode)?;
+    // The Arrow schema would say that texts are dictionaries; readers need not know.
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties())
+        .with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(file, rows.schema(), options)
+        .map_err(on_encode)?;
+    for from in (0..order.len()).step_by(SLICE_ROWS) {
+        let slice = order.slice(from, SLICE_ROWS.min(order.len() - from));
+        let sorted = take_record_batch(&rows, &slice)
+            .map_err(|error| on_encode(ParquetError::from(error)))?;
+        writer.write(&sorted).map_err(on_encode)?;
     }
     let file = writer.into_inner().map_err(on_encode)?;
     file.sync_data().map_err(on_write)
