@@ -10,7 +10,7 @@
 //! # Reference
 //! Root forms of CloudTrail objects: an object with `Records`, a list, one record, JSON lines.
 
-use crate::{DecodeError, MAX_RECORD_BYTES};
+use crate::{DecodeError, MAX_RECORD_BYTES, json::quote_or_backslash};
 
 /// A record as it lies in the object.
 #[derive(Debug, PartialEq, Eq)]
@@ -322,8 +322,8 @@ fn string(bytes: &[u8], mut at: usize, escaped: &mut bool) -> Option<usize> {
         at += 1;
     }
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)? + 1;
-        if bytes[at - 1] == b'"' {
+        at = quote_or_backslash(bytes, at) + 1;
+        if *bytes.get(at - 1)? == b'"' {
             return Some(at);
         }
         if at == bytes.len() {

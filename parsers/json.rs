@@ -111,14 +111,33 @@ fn value_end(bytes: &[u8], at: usize) -> usize {
 
 /// One past the closing quote of the string whose text starts at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
-        at += found + 1;
-        if bytes[at - 1] == b'"' {
-            return at;
+    loop {
+        at = quote_or_backslash(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(_) => at += 2,
+            None => return bytes.len(),
         }
-        at += 1;
     }
-    bytes.len()
+}
+
+/// Where the next `"` or `\` is, or the end. Looks at 8 bytes at a time: most strings are short, and
+/// a call would cost more than it finds.
+pub(crate) fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // The lowest byte marked by this is exact; those above it may be false.
+    let zero_bytes = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let found = zero_bytes(word ^ (LOW * b'"' as u64)) | zero_bytes(word ^ (LOW * b'\\' as u64));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 fn container_end(bytes: &[u8], mut at: usize, open: u8, close: u8) -> usize {
@@ -146,7 +165,11 @@ pub fn text<'a>(raw: &'a str, arena: &'a Bump) -> &'a str {
 
 /// Resolves escapes; a lone surrogate becomes U+FFFD (J5).
 pub fn unescape<'a>(inner: &'a str, arena: &'a Bump) -> &'a str {
-    let Some(first) = memchr::memchr(b'\\', inner.as_bytes()) else { return inner };
+    // A quote cannot stand in it without a backslash before.
+    let first = quote_or_backslash(inner.as_bytes(), 0);
+    if first == inner.len() {
+        return inner;
+    }
     let mut out = BumpString::with_capacity_in(inner.len(), arena);
     out.push_str(&inner[..first]);
     let mut rest = &inner[first..];

@@ -78,9 +78,12 @@ places! {
     }
 }
 
+/// `eventSource` of a record of an S3 event notification.
+const S3: &str = "\"aws:s3\"";
+
 /// True for a record of an S3 event notification, which wraps its records as CloudTrail does.
 pub(super) fn is_s3_notification(text: &str) -> bool {
-    json::member(text, "eventSource") == Some("\"aws:s3\"") && json::member(text, "s3").is_some()
+    json::member(text, "eventSource") == Some(S3) && json::member(text, "s3").is_some()
 }
 
 /// What the three classes have in common.
@@ -126,7 +129,7 @@ pub(super) fn push(
     let record = Record::read(Some(text), &mut taker);
     let present = |raw: Option<&str>| raw.is_some_and(|raw| !json::is_absent(raw));
     if !(present(record.event_time) || present(record.event_name) || present(record.event_id))
-        || is_s3_notification(text)
+        || (record.event_source == Some(S3) && is_s3_notification(text))
     {
         return Err("not CloudTrail");
     }

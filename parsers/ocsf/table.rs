@@ -91,8 +91,8 @@ pub trait Columns: Default + Send + Sync + 'static {
 pub trait Record: Columns {
     /// The class.
     const CLASS: &'static Class;
-    /// `metadata.uid` of a row.
-    fn uid(&self, row: u32) -> &str;
+    /// The bytes of `metadata.uid` of a row.
+    fn uid(&self, row: u32) -> &[u8];
     /// The table of this class in a row of tables.
     fn slot<'t>(tables: &'t mut super::Tables) -> &'t mut ClassTable<Self>
     where
@@ -143,8 +143,8 @@ pub trait Table: Any + Send + Sync {
     fn class(&self) -> &'static Class;
     /// The keys, one for each row.
     fn keys(&self) -> &[Key];
-    /// `metadata.uid` of a row.
-    fn uid(&self, row: u32) -> &str;
+    /// The bytes of `metadata.uid` of a row.
+    fn uid(&self, row: u32) -> &[u8];
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
     /// Appends the rows `rows` of `from`, which must be of the same class.
@@ -165,7 +165,7 @@ impl<C: Record> Table for ClassTable<C> {
         &self.keys
     }
 
-    fn uid(&self, row: u32) -> &str {
+    fn uid(&self, row: u32) -> &[u8] {
         self.columns.uid(row)
     }
 
@@ -374,7 +374,7 @@ macro_rules! classes {
                 table: || Box::new($crate::ocsf::table::ClassTable::<$columns>::default()),
             };
 
-            fn uid(&self, row: u32) -> &str {
+            fn uid(&self, row: u32) -> &[u8] {
                 self.metadata.uid.get(row)
             }
 

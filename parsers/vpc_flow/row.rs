@@ -121,6 +121,20 @@ const BOUNDARIES: [&str; 8] = [
     "Internet Gateway",
 ];
 
+/// The parts of a line between spaces and tabs.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let bytes = line.as_bytes();
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += bytes[at..].iter().position(|byte| !is_blank(byte))?;
+        let end = bytes[at..].iter().position(is_blank).map_or(bytes.len(), |len| at + len);
+        let word = &line[at..end];
+        at = end;
+        Some(word)
+    })
+}
+
 /// The fields of one row; what is consumed is taken out, the rest goes to `unmapped`.
 pub(super) struct Fields<'a> {
     known: [Option<&'a str>; NAMES.len()],
@@ -136,7 +150,7 @@ impl<'a> Fields<'a> {
     ) -> Result<Self, &'static str> {
         let mut this = Self { known: [None; NAMES.len()], leaves: Leaves::new(arena) };
         let mut count = 0;
-        for word in line.split([' ', '\t']).filter(|word| !word.is_empty()) {
+        for word in words(line) {
             let column = columns.get(count);
             count += 1;
             if word == "-" {

@@ -183,12 +183,15 @@ impl Buffers {
         let (mut order, duplicates) = first_of_each_uid(&*table, &self.unique, &buffer.written);
         if !last {
             let repeatable = |row: &&u32| !self.unique[table.keys()[**row as usize].object as usize];
-            let hash = |row: &u32| xxh3_128(table.uid(*row).as_bytes());
+            let hash = |row: &u32| xxh3_128(table.uid(*row));
             buffer.written.extend(order.iter().filter(repeatable).map(hash));
         }
         // The order is by uid; a stable sort by time keeps it among equal times.
         if places.is_empty() {
-            order.sort_by_key(|&row| table.keys()[row as usize].time);
+            let mut timed: Vec<(i64, u32)> =
+                order.iter().map(|&row| (table.keys()[row as usize].time, row)).collect();
+            timed.sort_by_key(|&(time, _)| time);
+            order = timed.into_iter().map(|(_, row)| row).collect();
         } else {
             order.sort_by_key(|&row| {
                 let place = &places[row as usize];
@@ -210,14 +213,14 @@ fn first_of_each_uid(
     written: &HashSet<u128>,
 ) -> (Vec<u32>, Vec<u32>) {
     let keys = table.keys();
-    let mut order: Vec<u32> = (0..keys.len() as u32).collect();
-    order.sort_unstable_by(|&a, &b| {
-        let (x, y) = (&keys[a as usize], &keys[b as usize]);
-        x.uid_prefix
-            .cmp(&y.uid_prefix)
+    // The keys are copied: sorting them where they are is faster than reaching for them by number.
+    let mut sorted: Vec<(u128, u32)> = (0..).zip(keys).map(|(row, key)| (key.uid_prefix, row)).collect();
+    sorted.sort_unstable_by(|&(x, a), &(y, b)| {
+        x.cmp(&y)
             .then_with(|| table.uid(a).cmp(table.uid(b)))
-            .then_with(|| (x.object, a).cmp(&(y.object, b)))
+            .then_with(|| (keys[a as usize].object, a).cmp(&(keys[b as usize].object, b)))
     });
+    let mut order: Vec<u32> = sorted.into_iter().map(|(_, row)| row).collect();
     let mut duplicates = Vec::new();
     let mut last: Option<u32> = None;
     order.retain(|&row| {
@@ -229,7 +232,7 @@ fn first_of_each_uid(
         let was_written = !repeats
             && !written.is_empty()
             && !unique[key.object as usize]
-            && written.contains(&xxh3_128(table.uid(row).as_bytes()));
+            && written.contains(&xxh3_128(table.uid(row)));
         if repeats || was_written {
             duplicates.push(key.object);
         }

@@ -1,0 +1,183 @@
+//! Made-up logs of any size, the same on every machine.
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, write::GzEncoder};
+
+/// A small generator of numbers (xorshift64*), so that no run differs.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 16) % bound
+    }
+}
+
+const ACCOUNTS: [&str; 4] = ["111122223333", "444455556666", "777788889999", "123456789012"];
+const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-2"];
+const DAY: &str = "2025/03/10";
+
+/// Calls with their service and how often they come; the rest of the record follows from them.
+const CALLS: [(&str, &str, bool, u64); 10] = [
+    ("s3.amazonaws.com", "GetObject", true, 30),
+    ("sts.amazonaws.com", "AssumeRole", true, 15),
+    ("ec2.amazonaws.com", "DescribeInstances", true, 14),
+    ("kms.amazonaws.com", "Decrypt", true, 12),
+    ("logs.amazonaws.com", "PutLogEvents", false, 8),
+    ("dynamodb.amazonaws.com", "Query", true, 8),
+    ("s3.amazonaws.com", "PutObject", false, 6),
+    ("iam.amazonaws.com", "ListRoles", true, 4),
+    ("lambda.amazonaws.com", "Invoke", false, 2),
+    ("iam.amazonaws.com", "AttachRolePolicy", false, 1),
+];
+
+/// A CloudTrail record of one of the common shapes, about 1.4 kB.
+pub fn cloudtrail_record(numbers: &mut Numbers, account: &str, region: &str, out: &mut String) {
+    let mut pick = numbers.below(100);
+    let call = CALLS.iter().find(|(.., weight)| {
+        let hit = pick < *weight;
+        pick = pick.saturating_sub(*weight);
+        hit
+    });
+    let (source, name, read_only, _) = call.unwrap_or(&CALLS[0]);
+    let (user, role) = (numbers.below(300), numbers.below(40));
+    let second = numbers.below(86_400);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let (a, b, c) = (numbers.next(), numbers.next(), numbers.next());
+    let (key, address) = (numbers.below(2000), numbers.below(400));
+    let data = match *name {
+        "GetObject" | "PutObject" => format!(
+            r#"{{"bucketName":"data-{role}","key":"raw/2025/03/10/part-{a:016x}.parquet","Host":"data-{role}.s3.{region}.amazonaws.com"}}"#
+        ),
+        "AssumeRole" => format!(
+            r#"{{"roleArn":"arn:aws:iam::{account}:role/role-{role}","roleSessionName":"session-{user}","durationSeconds":3600}}"#
+        ),
+        "Decrypt" => format!(
+            r#"{{"encryptionContext":{{"aws:s3:arn":"arn:aws:s3:::data-{role}"}},"encryptionAlgorithm":"SYMMETRIC_DEFAULT","keyId":"arn:aws:kms:{region}:{account}:key/{role:08x}-1111-2222-3333-444455556666"}}"#
+        ),
+        _ => format!(
+            r#"{{"maxResults":{key},"filterSet":{{"items":[{{"name":"tag:team","valueSet":{{"items":[{{"value":"team-{role}"}}]}}}}]}}}}"#
+        ),
+    };
+    let response = if *name == "AssumeRole" {
+        format!(
+            r#"{{"credentials":{{"accessKeyId":"ASIA{key:016}","sessionToken":"{a:016x}{b:016x}{c:016x}{a:016x}","expiration":"Mar 10, 2025, 8:00:00 PM"}},"assumedRoleUser":{{"assumedRoleId":"AROA{role:016}:session-{user}","arn":"arn:aws:sts::{account}:assumed-role/role-{role}/session-{user}"}}}}"#
+        )
+    } else {
+        "null".to_owned()
+    };
+    let error = if numbers.below(20) == 0 {
+        r#""errorCode":"AccessDenied","errorMessage":"User is not authorized to perform this operation","#
+    } else {
+        ""
+    };
+    write!(
+        out,
+        r#"{{"eventVersion":"1.08","userIdentity":{{"type":"AssumedRole","principalId":"AROA{role:016}:session-{user}","arn":"arn:aws:sts::{account}:assumed-role/role-{role}/session-{user}","accountId":"{account}","accessKeyId":"ASIA{key:016}","sessionContext":{{"sessionIssuer":{{"type":"Role","principalId":"AROA{role:016}","arn":"arn:aws:iam::{account}:role/role-{role}","accountId":"{account}","userName":"role-{role}"}},"webIdFederationData":{{}},"attributes":{{"creationDate":"2025-03-10T00:00:00Z","mfaAuthenticated":"false"}}}}}},"eventTime":"2025-03-10T{hour:02}:{minute:02}:{second:02}Z","eventSource":"{source}","eventName":"{name}","awsRegion":"{region}","sourceIPAddress":"198.51.{}.{}","userAgent":"aws-sdk-go-v2/1.{}.0 os/linux lang/go#1.22 md/GOOS#linux md/GOARCH#amd64 api/{source}",{error}"requestParameters":{data},"responseElements":{response},"requestID":"{a:08x}-{:04x}","eventID":"{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}","readOnly":{read_only},"eventType":"AwsApiCall","managementEvent":{},"recipientAccountId":"{account}","eventCategory":"Management","tlsDetails":{{"tlsVersion":"TLSv1.3","cipherSuite":"TLS_AES_128_GCM_SHA256","clientProvidedHostHeader":"{source}"}}}}"#,
+        address / 250,
+        address % 250,
+        role % 30,
+        b & 0xffff,
+        b >> 32,
+        (b >> 16) & 0xffff,
+        c & 0xfff,
+        (c >> 12) & 0xfff,
+        c >> 16,
+        *name != "GetObject",
+    )
+    .expect("a String takes everything");
+}
+
+/// A flow log row of the default format with version 5 columns.
+pub fn flow_row(numbers: &mut Numbers, account: &str, out: &mut String) {
+    let (interface, instance) = (numbers.below(60), numbers.below(60));
+    let start = 1_741_564_800 + numbers.below(86_400);
+    let packets = 1 + numbers.below(200);
+    let (action, flags) =
+        if numbers.below(8) == 0 { ("REJECT", 2) } else { ("ACCEPT", 19) };
+    let (direction, peer) = (numbers.below(2), numbers.below(50_000));
+    let peer = format!("203.0.{}.{}", peer / 250, peer % 250);
+    let own = format!("10.0.{}.{}", interface / 8, 10 + instance);
+    let (src, dst) = if direction == 0 { (&peer, &own) } else { (&own, &peer) };
+    let port = 1024 + numbers.below(60_000);
+    writeln!(
+        out,
+        "5 {account} eni-{interface:017x} {src} {dst} {port} 443 6 {packets} {} {start} {} {action} OK vpc-0a1b2c3d subnet-{:08x} i-{instance:017x} {flags} IPv4 {src} {dst} us-east-1 use1-az1 - - - - {} {}",
+        packets * 512,
+        start + 60,
+        interface / 10,
+        if direction == 0 { "ingress" } else { "egress" },
+        if direction == 0 { "-" } else { "8" },
+    )
+    .expect("a String takes everything");
+}
+
+/// Header of [`flow_row`].
+pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path\n";
+
+/// Text of a CloudTrail object of about `bytes`.
+pub fn cloudtrail_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
+    let (account, region) = (ACCOUNTS[place % ACCOUNTS.len()], REGIONS[place % REGIONS.len()]);
+    let mut text = String::from("{\"Records\":[");
+    while text.len() < bytes {
+        if !text.ends_with('[') {
+            text.push(',');
+        }
+        cloudtrail_record(numbers, account, region, &mut text);
+    }
+    text.push_str("]}");
+    text
+}
+
+/// Text of a flow log object of about `bytes`.
+pub fn flow_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
+    let mut text = String::from(FLOW_HEADER);
+    while text.len() < bytes {
+        flow_row(numbers, ACCOUNTS[place % ACCOUNTS.len()], &mut text);
+    }
+    text
+}
+
+/// An archive of one source with `total` bytes of text in objects of `each`; made once.
+pub fn archive(root: &Path, source: &str, total: usize, each: usize) -> io::Result<PathBuf> {
+    let dir = root.join(format!("{source}-{total}-{each}"));
+    if dir.join("complete").exists() {
+        return Ok(dir);
+    }
+    let mut numbers = Numbers::new(7);
+    for place in 0..total.div_ceil(each) {
+        let (account, region) = (ACCOUNTS[place % ACCOUNTS.len()], REGIONS[place % REGIONS.len()]);
+        let (folder, name, text) = if source == "cloudtrail" {
+            let name = format!("{account}_CloudTrail_{region}_20250310T0005Z_{place:016}.json.gz");
+            ("CloudTrail", name, cloudtrail_object(&mut numbers, each, place))
+        } else {
+            let name =
+                format!("{account}_vpcflowlogs_{region}_fl-0a1b2c3d_20250310T0005Z_{place:08x}.log.gz");
+            ("vpcflowlogs", name, flow_object(&mut numbers, each, place))
+        };
+        let path = dir.join(format!("AWSLogs/{account}/{folder}/{region}/{DAY}"));
+        fs::create_dir_all(&path)?;
+        let mut gz = GzEncoder::new(fs::File::create(path.join(name))?, Compression::fast());
+        gz.write_all(text.as_bytes())?;
+        gz.finish()?;
+    }
+    fs::write(dir.join("complete"), "")?;
+    Ok(dir)
+}

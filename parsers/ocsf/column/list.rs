@@ -1,0 +1,128 @@
+//! Columns of lists.
+//!
+//! # Input
+//! Slices of values.
+//! # Maps to
+//! Arrow list arrays. A list without members is absent, so that the offsets are the validity.
+//! # Known gaps
+//! None.
+//! # Reference
+//! Mapping section 1.3.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, ListArray},
+    buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
+    datatypes::Field as ArrowField,
+};
+
+use super::{Column, Kind};
+
+/// Row ends in a buffer of values; row `r` is `ends[r - 1]..ends[r]`.
+#[derive(Default)]
+pub(super) struct Ends(pub(super) Vec<i32>);
+
+impl Ends {
+    pub(super) fn last(&self) -> i32 {
+        self.0.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn pad(&mut self, rows: usize) {
+        if self.0.len() < rows {
+            self.0.resize(rows, self.last());
+        }
+    }
+
+    pub(super) fn range(&self, row: u32) -> std::ops::Range<usize> {
+        let row = row as usize;
+        match self.0.get(row) {
+            None => 0..0,
+            Some(&end) if row == 0 => 0..end as usize,
+            Some(&end) => self.0[row - 1] as usize..end as usize,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<i32>()
+    }
+
+    /// Offsets for Arrow, and the validity that follows from them.
+    pub(super) fn into_arrow(mut self, len: usize) -> (OffsetBuffer<i32>, Option<NullBuffer>) {
+        self.pad(len);
+        let valid = BooleanBuffer::collect_bool(len, |row| !self.range(row as u32).is_empty());
+        let mut offsets = Vec::with_capacity(len + 1);
+        offsets.push(0);
+        offsets.extend_from_slice(&self.0);
+        (OffsetBuffer::new(offsets.into()), Some(NullBuffer::new(valid)))
+    }
+}
+
+/// A list of values, such as `resources` or `metadata.profiles`. Absent members are left out.
+#[derive(Default)]
+pub struct List<C> {
+    items: C,
+    ends: Ends,
+}
+
+impl<C: Column> Column for List<C> {
+    const KIND: Kind = Kind::List(&C::KIND);
+    type Value<'a> = &'a [C::Value<'a>];
+
+    fn is_absent(value: &Self::Value<'_>) -> bool {
+        value.iter().all(C::is_absent)
+    }
+
+    fn push(&mut self, row: usize, value: &Self::Value<'_>) {
+        self.ends.pad(row);
+        let mut end = self.ends.last();
+        for member in *value {
+            if !C::is_absent(member) {
+                self.items.push(end as usize, member);
+                end += 1;
+            }
+        }
+        self.ends.0.push(end);
+    }
+
+    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
+        if from.ends.0.is_empty() {
+            return;
+        }
+        let mut members = Vec::new();
+        let start = self.ends.last();
+        for (i, &row) in rows.iter().enumerate() {
+            let range = from.ends.range(row);
+            if !range.is_empty() {
+                members.extend(range.start as u32..range.end as u32);
+                self.ends.pad(at + i);
+                self.ends.0.push(start + members.len() as i32);
+            }
+        }
+        self.items.gather(start as usize, &from.items, &members);
+    }
+
+    fn bytes(&self) -> usize {
+        self.items.bytes() + self.ends.bytes()
+    }
+
+    fn into_arrow(self, len: usize) -> ArrayRef {
+        let items = self.ends.last() as usize;
+        let (offsets, nulls) = self.ends.into_arrow(len);
+        let items = self.items.into_arrow(items);
+        let element = ArrowField::new("element", items.data_type().clone(), false);
+        Arc::new(ListArray::new(Arc::new(element), offsets, items, nulls))
+    }
+
+    fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
+        out.push(b'[');
+        for (at, member) in value.iter().filter(|member| !C::is_absent(member)).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            C::write_json(member, out);
+        }
+        out.push(b']');
+    }
+}
+
