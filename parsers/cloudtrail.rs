@@ -21,7 +21,7 @@ use bumpalo::Bump;
 use crate::{
     Decode, DecodeError, Detect, ObjectKey, Place, Rows, Source,
     frame::{Frame, JsonRecords},
-    json,
+    json::{self, Member},
 };
 
 /// CloudTrail.
@@ -73,15 +73,16 @@ impl CloudTrail {
 
     fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) -> Result<(), DecodeError> {
         self.arena.reset();
-        let text = checked(frame);
-        if self.records_seen == 0 && text.is_ok_and(event::is_s3_notification) {
+        let members = checked(frame, &self.arena);
+        if self.records_seen == 0 && members.is_ok_and(event::is_s3_notification) {
             let what = "an S3 event notification, not CloudTrail";
             return Err(DecodeError { what, byte: frame.byte, other_source: true });
         }
         out.begin_record(frame.len as usize);
         let record = self.records_seen;
         self.records_seen += 1;
-        let pushed = text.and_then(|text| event::push(text, &self.key, &self.arena, out));
+        let pushed =
+            members.and_then(|members| event::push(members, frame.bytes, &self.key, &self.arena, out));
         if let Err(reason) = pushed {
             let place =
                 Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };
@@ -91,14 +92,15 @@ impl CloudTrail {
     }
 }
 
-/// The record as JSON text of an object.
-fn checked<'i>(frame: &Frame<'i>) -> Result<&'i str, &'static str> {
+/// The members of the record.
+fn checked<'a>(frame: &Frame<'a>, arena: &'a Bump) -> Result<&'a [Member<'a>], &'static str> {
     let bytes = frame.bytes.ok_or("too long")?;
     if bytes.first() != Some(&b'{') {
         return Err("not an object");
     }
     let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
-    if json::is_json(text) { Ok(text) } else { Err("not JSON") }
+    let members = json::object(text, arena).ok_or("not JSON")?;
+    Ok(members.into_bump_slice())
 }
 
 impl Decode for CloudTrail {

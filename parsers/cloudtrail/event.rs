@@ -21,7 +21,8 @@ use super::{
     members::{Taker, members, peek_bool, peek_text, places},
 };
 use crate::{
-    ObjectKey, Rows, json,
+    ObjectKey, Rows,
+    json::{self, Member},
     ocsf::{
         self, Account, AccountChange, Actor, Api, ApiActivity, Authentication, Cloud, Feature,
         HttpRequest, Metadata, NetworkEndpoint, Observable, Owner, Product, Request,
@@ -82,8 +83,9 @@ places! {
 const S3: &str = "\"aws:s3\"";
 
 /// True for a record of an S3 event notification, which wraps its records as CloudTrail does.
-pub(super) fn is_s3_notification(text: &str) -> bool {
-    json::member(text, "eventSource") == Some(S3) && json::member(text, "s3").is_some()
+pub(super) fn is_s3_notification(members: &[Member<'_>]) -> bool {
+    members.iter().any(|&(key, value)| key == "eventSource" && value == S3)
+        && members.iter().any(|&(key, _)| key == "s3")
 }
 
 /// What the three classes have in common.
@@ -120,16 +122,17 @@ macro_rules! event {
 
 /// Maps one record and keeps the event, or says why it cannot.
 pub(super) fn push(
-    text: &str,
+    members: &[Member<'_>],
+    raw: Option<&[u8]>,
     key: &ObjectKey,
     arena: &Bump,
     out: &mut Rows,
 ) -> Result<(), &'static str> {
     let mut taker = Taker::new(arena);
-    let record = Record::read(Some(text), &mut taker);
+    let record = Record::of(members.iter().copied(), &mut taker);
     let present = |raw: Option<&str>| raw.is_some_and(|raw| !json::is_absent(raw));
     if !(present(record.event_time) || present(record.event_name) || present(record.event_id))
-        || (record.event_source == Some(S3) && is_s3_notification(text))
+        || is_s3_notification(members)
     {
         return Err("not CloudTrail");
     }
@@ -150,7 +153,7 @@ pub(super) fn push(
 
     let additional = AdditionalEventData::read(record.additional_event_data, &mut taker);
     let actor = identity::actor(record.user_identity, additional.user_name, &mut taker);
-    let mut common = common(&record, time, source, name, text, key, actor, &mut taker);
+    let mut common = common(&record, time, source, name, raw, key, actor, &mut taker);
     let named_outcome = match activity {
         Activity::Authentication(_) => outcome(&record, name.unwrap_or_default(), arena),
         _ => None,
@@ -208,14 +211,14 @@ fn common<'a>(
     time: i64,
     source: Option<&'a str>,
     name: Option<&'a str>,
-    text: &'a str,
+    raw: Option<&[u8]>,
     key: &'a ObjectKey,
     actor: Actor<'a>,
     taker: &mut Taker<'a>,
 ) -> Common<'a> {
     let arena = taker.arena;
     let uid = taker.text("eventID", record.event_id).unwrap_or_else(|| {
-        let hash = crate::hex(xxh3_128(text.as_bytes()));
+        let hash = crate::hex(xxh3_128(raw.unwrap_or_default()));
         str::from_utf8(arena.alloc(hash)).unwrap_or_default()
     });
     let category = taker.text("eventCategory", record.event_category);
@@ -304,10 +307,12 @@ fn resources<'a>(raw: Option<&'a str>, taker: &mut Taker<'a>) -> &'a [ResourceDe
             taker.leave("resources[]", Some(element));
             continue;
         }
-        let names = ["ARN", "arn", "ARNPrefix"].map(|name| json::member(element, name));
-        if names.into_iter().all(|name| peek_text(name, taker.arena).is_none()) {
-            let members = members(element, taker.arena);
-            taker.leaves.members("resources[]", members.into_bump_slice());
+        let members = members(element, taker.arena).into_bump_slice();
+        let has_name = members.iter().any(|&(key, value)| {
+            matches!(key, "ARN" | "arn" | "ARNPrefix") && peek_text(Some(value), taker.arena).is_some()
+        });
+        if !has_name {
+            taker.leaves.members("resources[]", members);
             continue;
         }
         let resource = Resource::read(Some(element), taker);

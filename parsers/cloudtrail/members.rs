@@ -129,19 +129,37 @@ macro_rules! places {
         pub(super) struct $name<'a> { $( pub(super) $field: Option<&'a str>, )* }
 
         impl<'a> $name<'a> {
+            #[allow(dead_code, reason = "the record itself is read from members")]
             pub(super) fn read(
                 raw: Option<&'a str>,
                 taker: &mut $crate::cloudtrail::members::Taker<'a>,
             ) -> Self {
-                let mut this = Self::default();
-                let Some(raw) = raw else { return this };
-                if !$crate::json::is_object(raw) {
-                    taker.leaves.json($prefix, raw);
-                    return this;
+                match raw {
+                    Some(raw) if $crate::json::is_object(raw) => {
+                        Self::of($crate::json::members(raw), taker)
+                    }
+                    Some(raw) => {
+                        taker.leaves.json($prefix, raw);
+                        Self::default()
+                    }
+                    None => Self::default(),
                 }
+            }
+
+            pub(super) fn of(
+                members: impl Iterator<Item = $crate::json::Member<'a>>,
+                taker: &mut $crate::cloudtrail::members::Taker<'a>,
+            ) -> Self {
+                let mut this = Self::default();
                 let mut others = bumpalo::collections::Vec::new_in(taker.arena);
-                for (key, value) in $crate::json::members(raw) {
-                    match $crate::json::unescape(key, taker.arena) {
+                for (key, value) in members {
+                    // A key with escapes is spelled out first; hardly any has one.
+                    let key = if key.contains('\\') {
+                        $crate::json::unescape(key, taker.arena)
+                    } else {
+                        key
+                    };
+                    match key {
                         $( $key => this.$field = Some(value), )*
                         key => others.push((key, value)),
                     }

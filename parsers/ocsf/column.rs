@@ -111,6 +111,57 @@ fn entries() -> FieldRef {
     Arc::new(ArrowField::new("key_value", DataType::Struct(entry_fields()), false))
 }
 
+/// Rows of a table that are to be copied.
+#[derive(Clone, Copy, Debug)]
+pub enum Selected<'r> {
+    /// These, in this order.
+    Each(&'r [u32]),
+    /// A run so long that the values of all rows may be copied along.
+    Run {
+        /// The first row.
+        start: u32,
+        /// How many rows.
+        len: u32,
+    },
+}
+
+impl<'r> Selected<'r> {
+    /// `rows` of a table of `total` rows.
+    pub fn new(rows: &'r [u32], total: usize) -> Self {
+        match (rows.first(), rows.last()) {
+            (Some(&start), Some(&end))
+                if (end - start) as usize + 1 == rows.len()
+                    && rows.len() * 2 >= total
+                    && rows.is_sorted() =>
+            {
+                Self::Run { start, len: rows.len() as u32 }
+            }
+            _ => Self::Each(rows),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Each(rows) => rows.len(),
+            Self::Run { len, .. } => *len as usize,
+        }
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `each` with the place among the selected rows and the row.
+    pub fn for_each(&self, mut each: impl FnMut(usize, u32)) {
+        match *self {
+            Self::Each(rows) => rows.iter().enumerate().for_each(|(at, &row)| each(at, row)),
+            Self::Run { start, len } => (0..len).for_each(|at| each(at as usize, start + at)),
+        }
+    }
+}
+
 /// A column of a class or object.
 pub trait Column: Default + Send + Sync + 'static {
     /// What it holds.
@@ -123,7 +174,7 @@ pub trait Column: Default + Send + Sync + 'static {
     /// Sets row `row`, which lies after all rows set before. Not called for absent values.
     fn push(&mut self, row: usize, value: &Self::Value<'_>);
     /// Appends the rows `rows` of `from` as the rows `at`, `at + 1`, ... of this column.
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]);
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>);
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
     /// The column as an Arrow array of `len` rows.

@@ -18,7 +18,7 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
-use super::column::{Field, arrow_fields, structs};
+use super::column::{Field, Selected, arrow_fields, structs};
 
 /// The constants of a class.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,7 @@ pub trait Columns: Default + Send + Sync + 'static {
     /// Sets the attributes of row `row`.
     fn push_row(&mut self, row: usize, value: &Self::Row<'_>);
     /// Appends rows of `from`, see [`super::Column::gather`].
-    fn gather_rows(&mut self, at: usize, from: &Self, rows: &[u32]);
+    fn gather_rows(&mut self, at: usize, from: &Self, rows: &Selected<'_>);
     /// Memory held, in bytes.
     fn row_bytes(&self) -> usize;
     /// One array for each attribute.
@@ -175,7 +175,8 @@ impl<C: Record> Table for ClassTable<C> {
 
     fn gather(&mut self, from: &dyn Table, rows: &[u32]) {
         let from = from.as_any().downcast_ref::<Self>().expect("rows of the same class");
-        self.columns.gather_rows(self.keys.len(), &from.columns, rows);
+        let selected = Selected::new(rows, from.keys.len());
+        self.columns.gather_rows(self.keys.len(), &from.columns, &selected);
         self.keys.extend(rows.iter().map(|&row| from.keys[row as usize]));
     }
 
@@ -243,7 +244,12 @@ macro_rules! object {
                 } )*
             }
 
-            fn gather_rows(&mut self, at: usize, from: &Self, rows: &[u32]) {
+            fn gather_rows(
+                &mut self,
+                at: usize,
+                from: &Self,
+                rows: &$crate::ocsf::column::Selected<'_>,
+            ) {
                 $( self.$field.gather(at, &from.$field, rows); )*
             }
 
@@ -270,15 +276,16 @@ macro_rules! object {
                 $crate::ocsf::table::Columns::push_row(self, row, value);
             }
 
-            fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
+            fn gather(
+                &mut self,
+                at: usize,
+                from: &Self,
+                rows: &$crate::ocsf::column::Selected<'_>,
+            ) {
                 if from.present.is_empty() {
                     return;
                 }
-                for (i, &row) in rows.iter().enumerate() {
-                    if from.present.get(row) {
-                        self.present.set(at + i);
-                    }
-                }
+                self.present.gather(at, &from.present, rows);
                 $crate::ocsf::table::Columns::gather_rows(self, at, from, rows);
             }
 

@@ -29,7 +29,10 @@ use parquet::{
     file::{metadata::KeyValue, properties::WriterProperties},
     schema::types::ColumnPath,
 };
-use parsers::Chunk;
+use parsers::{
+    Chunk,
+    ocsf::{Class, Field, Kind},
+};
 use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
 use super::{
@@ -43,6 +46,8 @@ pub const SCHEMA_VERSION: &str = "1";
 /// Rows that are turned into Arrow at a time.
 const SLICE_ROWS: usize = 4096;
 const PAGE_BYTES: usize = 1 << 20;
+/// Ids that hardly ever repeat; columns of JSON are like them.
+const VARIOUS: [&str; 2] = ["metadata.uid", "api.request.uid"];
 
 /// What became of the rows of a batch.
 #[derive(Debug, Default)]
@@ -213,12 +218,13 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
         },
         source => SinkError::Encode { path: path(), source },
     };
+    let class = part.table.class();
     let rows = part.table.into_arrow();
     let order = UInt32Array::from(part.order);
     let file = File::create_new(staged).map_err(on_write)?;
     // The Arrow schema would say that texts are dictionaries; readers need not know.
     let options = ArrowWriterOptions::new()
-        .with_properties(properties())
+        .with_properties(properties(class))
         .with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(file, rows.schema(), options)
         .map_err(on_encode)?;
@@ -232,15 +238,31 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
     file.sync_data().map_err(on_write)
 }
 
-fn properties() -> WriterProperties {
+fn properties(class: &Class) -> WriterProperties {
     let version = KeyValue::new("trailhound.schema".to_owned(), SCHEMA_VERSION.to_owned());
-    WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_size_limit(PAGE_BYTES)
         .set_max_row_group_row_count(None)
         .set_key_value_metadata(Some(vec![version]))
-        .set_created_by(format!("trailhound {}", env!("CARGO_PKG_VERSION")))
-        // Every value is another one: a dictionary would only be thrown away.
-        .set_column_dictionary_enabled(ColumnPath::from("metadata.uid"), false)
-        .build()
+        .set_created_by(format!("trailhound {}", env!("CARGO_PKG_VERSION")));
+    for path in various(class.fields, &[]) {
+        properties = properties.set_column_dictionary_enabled(path, false);
+    }
+    properties.build()
+}
+
+/// Columns in which nearly every value is another one: a dictionary would only be thrown away.
+fn various(fields: &[Field], parents: &[String]) -> Vec<ColumnPath> {
+    let mut paths = Vec::new();
+    for field in fields {
+        let path = [parents, &[field.name.to_owned()]].concat();
+        match field.kind {
+            Kind::Object(fields) => paths.extend(various(fields, &path)),
+            Kind::Json => paths.push(ColumnPath::new(path)),
+            _ if VARIOUS.contains(&path.join(".").as_str()) => paths.push(ColumnPath::new(path)),
+            _ => {}
+        }
+    }
+    paths
 }

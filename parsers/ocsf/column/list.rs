@@ -9,7 +9,7 @@
 //! # Reference
 //! Mapping section 1.3.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, ListArray},
@@ -17,7 +17,7 @@ use arrow::{
     datatypes::Field as ArrowField,
 };
 
-use super::{Column, Kind};
+use super::{Column, Kind, Selected};
 
 /// Row ends in a buffer of values; row `r` is `ends[r - 1]..ends[r]`.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Ends {
         }
     }
 
-    pub(super) fn range(&self, row: u32) -> std::ops::Range<usize> {
+    pub(super) fn range(&self, row: u32) -> Range<usize> {
         let row = row as usize;
         match self.0.get(row) {
             None => 0..0,
@@ -45,6 +45,17 @@ impl Ends {
 
     pub(super) fn bytes(&self) -> usize {
         self.0.capacity() * size_of::<i32>()
+    }
+
+    /// Appends the ends of `len` rows of `from`; returns the range of their values in `from`.
+    pub(super) fn append(&mut self, at: usize, from: &Self, start: u32, len: u32) -> Range<usize> {
+        self.pad(at);
+        let end = from.0.len().min((start + len) as usize);
+        let Some(ends) = from.0.get(start as usize..end) else { return 0..0 };
+        let first = from.range(start).start as i32;
+        let base = self.last() - first;
+        self.0.extend(ends.iter().map(|end| end + base));
+        first as usize..ends.last().copied().unwrap_or(first) as usize
     }
 
     /// Offsets for Arrow, and the validity that follows from them.
@@ -85,21 +96,27 @@ impl<C: Column> Column for List<C> {
         self.ends.0.push(end);
     }
 
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
         if from.ends.0.is_empty() {
             return;
         }
-        let mut members = Vec::new();
         let start = self.ends.last();
-        for (i, &row) in rows.iter().enumerate() {
+        if let Selected::Run { start: first, len } = *rows {
+            let items = self.ends.append(at, &from.ends, first, len);
+            let run = Selected::Run { start: items.start as u32, len: items.len() as u32 };
+            self.items.gather(start as usize, &from.items, &run);
+            return;
+        }
+        let mut members = Vec::new();
+        rows.for_each(|i, row| {
             let range = from.ends.range(row);
             if !range.is_empty() {
                 members.extend(range.start as u32..range.end as u32);
                 self.ends.pad(at + i);
                 self.ends.0.push(start + members.len() as i32);
             }
-        }
-        self.items.gather(start as usize, &from.items, &members);
+        });
+        self.items.gather(start as usize, &from.items, &Selected::Each(&members));
     }
 
     fn bytes(&self) -> usize {

@@ -16,7 +16,7 @@ use arrow::{
     buffer::{BooleanBuffer, Buffer, NullBuffer},
 };
 
-use super::{Column, Kind};
+use super::{Column, Kind, Selected};
 use crate::ocsf::json;
 
 /// Says which number a [`Numbers`] column holds.
@@ -55,21 +55,23 @@ impl<K: NumberKind> Column for Numbers<K> {
         self.valid.set(row);
     }
 
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
         if from.values.is_empty() {
             return;
         }
-        if from.valid.is_full(rows) {
+        if let Selected::Run { start, len } = *rows {
+            let end = from.values.len().min((start + len) as usize);
+            let Some(values) = from.values.get(start as usize..end) else { return };
             self.values.resize(at, Native::<K>::default());
-            self.values.extend(rows.iter().map(|&row| from.values[row as usize]));
-            self.valid.set_all(at, rows.len());
+            self.values.extend_from_slice(values);
+            self.valid.gather(at, &from.valid, rows);
             return;
         }
-        for (i, &row) in rows.iter().enumerate() {
+        rows.for_each(|i, row| {
             if from.valid.get(row) {
                 self.push(at + i, &Some(from.values[row as usize]));
             }
-        }
+        });
     }
 
     fn bytes(&self) -> usize {
@@ -124,13 +126,22 @@ impl Bits {
         self.len = row + 1;
     }
 
-    /// Sets the bits of `count` rows from `row` on, which lies after all rows before.
-    pub fn set_all(&mut self, row: usize, count: usize) {
-        if self.words.is_empty() && row == self.len {
-            self.len += count;
-        } else {
-            (row..row + count).for_each(|row| self.put(row, true));
+    /// Sets the bits that `from` has set among `rows`, as the rows from `at` on.
+    pub fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
+        if let Selected::Run { start, len } = *rows
+            && from.words.is_empty()
+            && self.words.is_empty()
+            && (start + len) as usize <= from.len
+            && at == self.len
+        {
+            self.len += len as usize;
+            return;
         }
+        rows.for_each(|i, row| {
+            if from.get(row) {
+                self.set(at + i);
+            }
+        });
     }
 
     /// The bit of `row`.
@@ -140,11 +151,6 @@ impl Bits {
             Some(word) => word >> (row % 64) & 1 == 1,
             None => self.words.is_empty() && row < self.len,
         }
-    }
-
-    /// True if the bits of these rows are known to be set without looking at each.
-    pub fn is_full(&self, rows: &[u32]) -> bool {
-        self.words.is_empty() && rows.iter().all(|&row| (row as usize) < self.len)
     }
 
     /// True if no bit was ever put.
@@ -197,12 +203,12 @@ impl Column for Bool {
         self.values.put(row, value.unwrap_or_default());
     }
 
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
-        for (i, &row) in rows.iter().enumerate() {
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
+        rows.for_each(|i, row| {
             if from.valid.get(row) {
                 self.push(at + i, &Some(from.values.get(row)));
             }
-        }
+        });
     }
 
     fn bytes(&self) -> usize {
@@ -241,9 +247,9 @@ mod tests {
             }
         }
         let mut bits = Bits::default();
-        bits.set_all(0, 100);
+        (0..100).for_each(|row| bits.set(row));
         bits.put(130, false);
-        bits.set_all(131, 2);
+        bits.set(132);
         assert!(bits.get(99) && !bits.get(100) && !bits.get(130) && bits.get(132));
     }
 }

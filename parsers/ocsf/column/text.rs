@@ -19,7 +19,7 @@ use arrow::{
     datatypes::{Field as ArrowField, Fields, UInt32Type},
 };
 
-use super::{Column, Kind, list::Ends};
+use super::{Column, Kind, Selected, list::Ends};
 use crate::ocsf::json;
 
 /// Stands in the codes of a [`Dictionary`] column for an absent value.
@@ -86,6 +86,14 @@ impl Dictionary {
         self.text.extend_from_slice(value);
         self.ends.push(self.text.len() as i32);
         self.last
+    }
+
+    /// Appends all values of `other`; their numbers grow by the one returned.
+    fn append(&mut self, other: &Self) -> u32 {
+        let (base, offset) = (self.ends.len() as u32, self.text.len() as i32);
+        self.text.extend_from_slice(&other.text);
+        self.ends.extend(other.ends.iter().map(|end| end + offset));
+        base
     }
 
     fn bytes(&self) -> usize {
@@ -184,18 +192,27 @@ impl<K: TextKind> Column for Strings<K> {
         self.push_code(row, code);
     }
 
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
+        if let Selected::Run { start, len } = *rows {
+            let end = from.codes.len().min((start + len) as usize);
+            let Some(codes) = from.codes.get(start as usize..end) else { return };
+            let base = self.values.append(&from.values);
+            self.codes.resize(at, ABSENT);
+            let moved = codes.iter().map(|&code| if code == ABSENT { code } else { code + base });
+            self.codes.extend(moved);
+            return;
+        }
         let mut last = (ABSENT, ABSENT);
-        for (i, &row) in rows.iter().enumerate() {
+        rows.for_each(|i, row| {
             let code = from.codes.get(row as usize).copied().unwrap_or(ABSENT);
             if code == ABSENT {
-                continue;
+                return;
             }
             if code != last.0 {
                 last = (code, self.values.code(from.values.get(code)));
             }
             self.push_code(at + i, last.1);
-        }
+        });
     }
 
     fn bytes(&self) -> usize {
@@ -246,8 +263,15 @@ impl Column for Unmapped {
         self.ends.0.push(self.key_codes.len() as i32);
     }
 
-    fn gather(&mut self, at: usize, from: &Self, rows: &[u32]) {
-        for (i, &row) in rows.iter().enumerate() {
+    fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
+        if let Selected::Run { start, len } = *rows {
+            let entries = self.ends.append(at, &from.ends, start, len);
+            let (keys, values) = (self.keys.append(&from.keys), self.values.append(&from.values));
+            self.key_codes.extend(from.key_codes[entries.clone()].iter().map(|code| code + keys));
+            self.value_codes.extend(from.value_codes[entries].iter().map(|code| code + values));
+            return;
+        }
+        rows.for_each(|i, row| {
             let range = from.ends.range(row);
             if !range.is_empty() {
                 self.ends.pad(at + i);
@@ -257,7 +281,7 @@ impl Column for Unmapped {
                 }
                 self.ends.0.push(self.key_codes.len() as i32);
             }
-        }
+        });
     }
 
     fn bytes(&self) -> usize {
