@@ -47,7 +47,11 @@ impl Position {
         let record = &input[..end];
         let len = dropped + end as u64;
         let keep = dropped == 0 && end <= MAX_RECORD_BYTES;
-        let frame = Frame { byte: self.byte - dropped, bytes: keep.then_some(record), len };
+        let frame = Frame {
+            byte: self.byte - dropped,
+            bytes: keep.then_some(record),
+            len,
+        };
         self.advance(input, end);
         frame
     }
@@ -167,7 +171,9 @@ impl JsonRecords {
         if skip > 0 {
             self.position.advance(input, skip);
         }
-        let Some(&first) = input.first() else { return false };
+        let Some(&first) = input.first() else {
+            return false;
+        };
         match (self.inside, first) {
             (Inside::List { wrapped }, b']') => {
                 self.position.advance(input, 1);
@@ -192,7 +198,12 @@ impl JsonRecords {
             (Inside::Document, _) => self.scan = Some(Scan::Line),
             (_, b'{') => self.scan = Some(Scan::braces(0)),
             (_, b'[') => self.scan = Some(Scan::nested(b'[', b']', 0)),
-            (_, b'"') => self.scan = Some(Scan::String { escaped: false, open: false }),
+            (_, b'"') => {
+                self.scan = Some(Scan::String {
+                    escaped: false,
+                    open: false,
+                });
+            }
             _ => self.scan = Some(Scan::Scalar),
         }
         true
@@ -204,7 +215,11 @@ impl JsonRecords {
         if eof && (open || !input.is_empty()) {
             let byte = self.position.byte - self.position.dropped;
             let what = "the JSON ends inside a record or list";
-            return Err(DecodeError { what, byte, other_source: false });
+            return Err(DecodeError {
+                what,
+                byte,
+                other_source: false,
+            });
         }
         Ok(None)
     }
@@ -231,17 +246,26 @@ fn records_of(input: &[u8]) -> Root {
             let mut scan = match input[at] {
                 b'{' => Scan::braces(0),
                 b'[' => Scan::nested(b'[', b']', 0),
-                b'"' => Scan::String { escaped: false, open: false },
+                b'"' => Scan::String {
+                    escaped: false,
+                    open: false,
+                },
                 _ => Scan::Scalar,
             };
             Some(at + scan.run(&input[at..])?)
         };
-        let Some(key) = skip(at) else { return Root::Unknown };
+        let Some(key) = skip(at) else {
+            return Root::Unknown;
+        };
         if input[key] != b'"' {
             return Root::Record;
         }
-        let Some(key_end) = value(key) else { return Root::Unknown };
-        let Some(start) = skip(key_end) else { return Root::Unknown };
+        let Some(key_end) = value(key) else {
+            return Root::Unknown;
+        };
+        let Some(start) = skip(key_end) else {
+            return Root::Unknown;
+        };
         if input[start] == b'[' && &input[key..key_end] == b"\"Records\"" {
             return Root::Records(start + 1);
         }
@@ -257,7 +281,13 @@ fn records_of(input: &[u8]) -> Root {
 enum Scan {
     /// An object or list: only its own kind of bracket counts, so that a wrong bracket of the
     /// other kind costs no more than its record.
-    Nested { open: u8, close: u8, depth: u32, in_string: bool, escaped: bool },
+    Nested {
+        open: u8,
+        close: u8,
+        depth: u32,
+        in_string: bool,
+        escaped: bool,
+    },
     /// A string.
     String { escaped: bool, open: bool },
     /// A number or literal.
@@ -272,7 +302,13 @@ impl Scan {
     }
 
     fn nested(open: u8, close: u8, depth: u32) -> Self {
-        Self::Nested { open, close, depth, in_string: false, escaped: false }
+        Self::Nested {
+            open,
+            close,
+            depth,
+            in_string: false,
+            escaped: false,
+        }
     }
 
     /// One past the value, if it ends in `bytes`.
@@ -290,7 +326,13 @@ impl Scan {
                 }
                 string(bytes, at, escaped)
             }
-            Self::Nested { open, close, depth, in_string, escaped } => {
+            Self::Nested {
+                open,
+                close,
+                depth,
+                in_string,
+                escaped,
+            } => {
                 let mut at = 0;
                 loop {
                     if *in_string {
@@ -365,25 +407,48 @@ mod tests {
     const FORMS: &[(&str, &[&str])] = &[
         ("", &[]),
         ("{\"Records\":[]}", &[]),
-        ("{\"Records\":[{\"a\":\"}]\\\"\"},{\"b\":[{}]}]}", &["{\"a\":\"}]\\\"\"}", "{\"b\":[{}]}"]),
-        ("\u{feff} {\"x\":{\"y\":1},\"Records\": [\r\n{} ] , \"z\":\"}\" }\n", &["{}"]),
-        ("[{\"a\":1}, null,\"x,]\", 12 ,[{}]]", &["{\"a\":1}", "null", "\"x,]\"", "12", "[{}]"]),
+        (
+            "{\"Records\":[{\"a\":\"}]\\\"\"},{\"b\":[{}]}]}",
+            &["{\"a\":\"}]\\\"\"}", "{\"b\":[{}]}"],
+        ),
+        (
+            "\u{feff} {\"x\":{\"y\":1},\"Records\": [\r\n{} ] , \"z\":\"}\" }\n",
+            &["{}"],
+        ),
+        (
+            "[{\"a\":1}, null,\"x,]\", 12 ,[{}]]",
+            &["{\"a\":1}", "null", "\"x,]\"", "12", "[{}]"],
+        ),
         ("{\"a\":1}", &["{\"a\":1}"]),
-        ("{\"a\":1}\n{\"Records\":1}\nnot json\n{}", &["{\"a\":1}", "{\"Records\":1}", "not json", "{}"]),
-        ("{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}", &["{}", "{\"b\":1}"]),
-        ("{\"Records\":[{\"a\":]},{\"b\":1}]}", &["{\"a\":]}", "{\"b\":1}"]),
+        (
+            "{\"a\":1}\n{\"Records\":1}\nnot json\n{}",
+            &["{\"a\":1}", "{\"Records\":1}", "not json", "{}"],
+        ),
+        (
+            "{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}",
+            &["{}", "{\"b\":1}"],
+        ),
+        (
+            "{\"Records\":[{\"a\":]},{\"b\":1}]}",
+            &["{\"a\":]}", "{\"b\":1}"],
+        ),
     ];
 
     #[test]
     fn every_root_form_gives_its_records() {
         for (input, expected) in FORMS {
             let (found, error) = frames(input.as_bytes(), &[]);
-            let texts: Vec<_> =
-                found.iter().map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect();
+            let texts: Vec<_> = found
+                .iter()
+                .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap())
+                .collect();
             assert_eq!(&texts, expected, "{input}");
             assert_eq!(error, None, "{input}");
             for (byte, bytes) in found {
-                assert!(input.as_bytes()[byte as usize..].starts_with(&bytes), "{input}");
+                assert!(
+                    input.as_bytes()[byte as usize..].starts_with(&bytes),
+                    "{input}"
+                );
             }
         }
     }

@@ -127,7 +127,9 @@ pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchErro
 async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, Panicked> {
-    spawn_blocking(work).await.map_err(|error| Panicked(error.to_string()))
+    spawn_blocking(work)
+        .await
+        .map_err(|error| Panicked(error.to_string()))
 }
 
 /// What lanes and sinks answered.
@@ -159,7 +161,9 @@ async fn read(
         cpu: engine.cpu.clone(),
         writers: budget.threads,
         partition_bytes: budget.partition_bytes,
-        layout: Layout::Published { source_prefix: "trailhound".into() },
+        layout: Layout::Published {
+            source_prefix: "trailhound".into(),
+        },
         workspace: workspace.dir().to_owned(),
         batch: id.to_owned(),
         unique: unique(items),
@@ -177,7 +181,10 @@ async fn read(
     let feeder = tokio::spawn(read_ahead(Arc::clone(items), *budget, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filter = Arc::new(batch.filter.clone());
-    let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
+    let limits = Limits {
+        rows: budget.chunk_rows,
+        input_bytes: budget.chunk_bytes,
+    };
     let mut lanes = JoinSet::new();
     for _ in 0..budget.lanes {
         let rows = Rows::new(limits, Arc::clone(&filter));
@@ -202,11 +209,19 @@ async fn read(
         }
     }
     feeder.abort();
-    let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
-    let rejects = rejects.await.map_err(|error| Panicked(error.to_string()))??;
+    let parquet = parquet
+        .await
+        .map_err(|error| Panicked(error.to_string()))??;
+    let rejects = rejects
+        .await
+        .map_err(|error| Panicked(error.to_string()))??;
     match panicked {
         Some(error) => Err(error.into()),
-        None => Ok(Read { lanes: all, parquet, rejects }),
+        None => Ok(Read {
+            lanes: all,
+            parquet,
+            rejects,
+        }),
     }
 }
 
@@ -216,7 +231,10 @@ fn unique(items: &[Item]) -> Arc<[bool]> {
     for item in items {
         *names.entry(item.key.name()).or_default() += 1;
     }
-    items.iter().map(|item| item.source.uid_by_position && names[item.key.name()] == 1).collect()
+    items
+        .iter()
+        .map(|item| item.source.uid_by_position && names[item.key.name()] == 1)
+        .collect()
 }
 
 /// An object whose first piece is being read.
@@ -234,10 +252,20 @@ async fn read_ahead(items: Arc<[Item]>, budget: Budget, opened: mpsc::Sender<Ope
     for (object, item) in (0..).zip(items.iter()) {
         let bytes = budget.piece_bytes.min(item.object.size as usize);
         let units = (bytes / UNIT + 1) as u32;
-        let Ok(share) = Arc::clone(&memory).acquire_many_owned(units).await else { return };
+        let Ok(share) = Arc::clone(&memory).acquire_many_owned(units).await else {
+            return;
+        };
         let (reference, piece_bytes) = (item.object.clone(), budget.piece_bytes);
         let first = spawn_blocking(move || store::open(&reference, piece_bytes));
-        if opened.send(Opened { object, first, share }).await.is_err() {
+        if opened
+            .send(Opened {
+                object,
+                first,
+                share,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -262,7 +290,10 @@ impl Runner {
             let next = queue.lock().await.recv().await;
             let Some(opened) = next else { break };
             let object = opened.object;
-            lane.begin(object, (self.items[object as usize].source.decoder)(self.key(object)));
+            lane.begin(
+                object,
+                (self.items[object as usize].source.decoder)(self.key(object)),
+            );
             let (returned, end) = self.object(lane, opened).await?;
             lane = returned;
             let item = &self.items[object as usize];
@@ -395,7 +426,10 @@ fn outcome(items: &[Item], read: &Read) -> Outcome {
                 Some((State::Unrecognized, failure(error)))
             }
             Some(Err(error)) => Some((State::Failed, failure(error))),
-            None => Some((State::Failed, failure(&ObjectError::Read("no lane took it".into())))),
+            None => Some((
+                State::Failed,
+                failure(&ObjectError::Read("no lane took it".into())),
+            )),
         };
         outcome.objects.push(ObjectOutcome {
             location: item.object.location(),
@@ -407,7 +441,12 @@ fn outcome(items: &[Item], read: &Read) -> Outcome {
                 rejected: counts.rejected,
                 excluded: counts.excluded,
             },
-            read_bytes: read.lanes.read_bytes.get(&object).copied().unwrap_or_default(),
+            read_bytes: read
+                .lanes
+                .read_bytes
+                .get(&object)
+                .copied()
+                .unwrap_or_default(),
             error,
         });
     }
@@ -452,8 +491,10 @@ fn entries(
             Err(error) => unreachable!("an entry is plain data: {error}"),
         }
     };
-    for ((item, files), (day, result)) in
-        items.iter().zip(files).zip(days.iter().zip(&outcome.objects))
+    for ((item, files), (day, result)) in items
+        .iter()
+        .zip(files)
+        .zip(days.iter().zip(&outcome.objects))
     {
         let error = result.error.as_ref();
         let entry = Entry {
@@ -467,8 +508,18 @@ fn entries(
         add(day, &entry);
     }
     for note in &batch.notes {
-        let error = Some(Failure { what: note.why.to_owned(), permanent: true });
-        add(&ledger_day(&note.key), &Entry { state: note.state, error, ..base(&note.object) });
+        let error = Some(Failure {
+            what: note.why.to_owned(),
+            permanent: true,
+        });
+        add(
+            &ledger_day(&note.key),
+            &Entry {
+                state: note.state,
+                error,
+                ..base(&note.object)
+            },
+        );
     }
     lines
 }
@@ -477,12 +528,22 @@ fn entries(
 fn plan(id: &str, batch: &Batch, read: &Read, entries: &BTreeMap<String, Vec<u8>>) -> Plan {
     let mut plan = Plan::default();
     for file in &read.parquet.files {
-        let name = file.staged.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .staged
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         plan.moves.push((name, Target::Lake(file.path.clone())));
     }
     for (day, path) in &read.rejects {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        plan.moves.push((name, Target::State(rejects_path(day, id))));
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        plan.moves
+            .push((name, Target::State(rejects_path(day, id))));
     }
     for day in entries.keys() {
         let target = Target::State(Ledger::path(day, id));
@@ -492,6 +553,8 @@ fn plan(id: &str, batch: &Batch, read: &Read, entries: &BTreeMap<String, Vec<u8>
     let earlier = lake.iter().cloned().map(Target::Lake);
     let earlier = earlier.chain(state.iter().cloned().map(Target::State));
     let replaced: HashSet<&Target> = plan.moves.iter().map(|(_, target)| target).collect();
-    plan.remove = earlier.filter(|target| !replaced.contains(target)).collect();
+    plan.remove = earlier
+        .filter(|target| !replaced.contains(target))
+        .collect();
     plan
 }

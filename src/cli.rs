@@ -8,11 +8,16 @@
 //! None.
 //! # Reference
 //! `trailhound help`.
-#![allow(clippy::print_stdout, reason = "this is what prints results")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::{Args, Parser, Subcommand};
+use arrow::datatypes::{DataType, Field};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use parsers::{
     Filter, SOURCES, Source,
     ocsf::{self, CLASSES, Class},
@@ -64,10 +69,20 @@ struct Load {
     #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
     source: Option<&'static Source>,
     /// Only events of this account (repeat, or separate by commas)
-    #[arg(long = "account", env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
+    #[arg(
+        long = "account",
+        env = "TRAILHOUND_ACCOUNT",
+        value_delimiter = ',',
+        value_name = "ID"
+    )]
     accounts: Vec<String>,
     /// Only events of this region (repeat, or separate by commas)
-    #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
+    #[arg(
+        long = "region",
+        env = "TRAILHOUND_REGION",
+        value_delimiter = ',',
+        value_name = "NAME"
+    )]
     regions: Vec<String>,
     /// Only events from this time on: a date, or a time as in RFC 3339; UTC
     #[arg(long, env = "TRAILHOUND_SINCE", value_parser = parse_time, value_name = "TIME")]
@@ -85,25 +100,30 @@ struct Load {
     )]
     memory: usize,
     /// Threads; as many as there are cores by default
-    #[arg(long, env = "TRAILHOUND_JOBS", value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(
+        long,
+        env = "TRAILHOUND_JOBS",
+        value_parser = clap::value_parser!(u16).range(1..),
+        value_name = "N"
+    )]
+    jobs: Option<u16>,
     /// Folder of ledger and rejects, instead of `_trailhound` in the lake
     #[arg(long, env = "TRAILHOUND_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
     /// Load again what is in the lake already, and replace its files
-    #[arg(long, env = "TRAILHOUND_FORCE")]
+    #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
     /// Count objects that no source knows as an error
-    #[arg(long, env = "TRAILHOUND_STRICT")]
+    #[arg(long, env = "TRAILHOUND_STRICT", value_parser = FalseyValueParser::new())]
     strict: bool,
     /// Tell what would be loaded, and write nothing
-    #[arg(long, env = "TRAILHOUND_DRY_RUN")]
+    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
     dry_run: bool,
     /// Print the result as one JSON object
-    #[arg(long, env = "TRAILHOUND_JSON")]
+    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
     /// No progress bar and no summary
-    #[arg(long, short, env = "TRAILHOUND_QUIET")]
+    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
 }
 
@@ -113,43 +133,63 @@ impl Cli {
         match self.command {
             Command::Load(args) => args.run(),
             Command::Sources => {
+                let mut out = String::new();
                 for source in SOURCES {
-                    println!("{:<12} {}", source.name, source.title);
-                    println!("{:<12} -> {}", "", source.classes.join(", "));
+                    writeln!(out, "{:<12} {}", source.name, source.title)?;
+                    writeln!(out, "{:<12} -> {}", "", source.classes.join(", "))?;
                 }
+                print(&out)?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Schema { class } => {
+                let mut out = String::new();
                 for field in class.schema().fields() {
-                    print_field(field, 0);
+                    describe(field, 0, &mut out)?;
                 }
+                print(&out)?;
                 Ok(ExitCode::SUCCESS)
             }
         }
     }
 }
 
-fn print_field(field: &arrow::datatypes::Field, level: usize) {
-    use arrow::datatypes::DataType;
+/// Prints a result. A reader that has gone away, such as `head`, is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
 
-    let indent = "  ".repeat(level);
+fn describe(field: &Field, level: usize, out: &mut String) -> std::fmt::Result {
+    let (name, indent) = (field.name(), "  ".repeat(level));
     match field.data_type() {
         DataType::Struct(fields) => {
-            println!("{indent}{}: struct", field.name());
-            fields.iter().for_each(|field| print_field(field, level + 1));
+            writeln!(out, "{indent}{name}: struct")?;
+            fields
+                .iter()
+                .try_for_each(|field| describe(field, level + 1, out))
         }
         DataType::List(element) => {
-            println!("{indent}{}: list", field.name());
-            print_field(element, level + 1);
+            writeln!(out, "{indent}{name}: list")?;
+            describe(element, level + 1, out)
         }
-        kind => println!("{indent}{}: {kind}", field.name()),
+        DataType::Map(..) => writeln!(out, "{indent}{name}: map of Utf8 to Utf8"),
+        kind => writeln!(out, "{indent}{name}: {kind}"),
     }
 }
 
 impl Load {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let progress =
-            if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
+        let progress = if self.quiet {
+            Progress::hidden()
+        } else {
+            Progress::start(&self.paths)
+        };
         let (json, strict, quiet) = (self.json, self.strict, self.quiet);
         let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -172,19 +212,20 @@ impl Load {
         };
         let report = report?;
         if json {
-            println!("{}", serde_json::to_string(&report)?);
+            print(&(serde_json::to_string(&report)? + "\n"))?;
         } else if !quiet {
-            print!("{}", report.text(&settings.places));
+            print(&report.text(&settings.places))?;
         }
-        if let (Some(why), true) = (&report.stopped, json || quiet) {
-            eprintln!("trailhound: {why}");
+        if json || quiet {
+            eprint!("{}", report.problems());
         }
         Ok(ExitCode::from(report.exit_code(strict)))
     }
 
     fn settings(self) -> anyhow::Result<Settings> {
         let state = self.state.unwrap_or_else(|| self.lake.join("_trailhound"));
-        let jobs = self.jobs.or_else(|| Some(std::thread::available_parallelism().ok()?.get()));
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = self.jobs.map_or_else(cores, usize::from);
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
             until: self.until.unwrap_or(i64::MAX),
@@ -196,10 +237,13 @@ impl Load {
         }
         Ok(Settings {
             paths: self.paths,
-            places: Places { lake: self.lake, state },
+            places: Places {
+                lake: self.lake,
+                state,
+            },
             source: self.source,
             filter,
-            budget: Budget::new(self.memory, jobs.unwrap_or(1)).map_err(anyhow::Error::msg)?,
+            budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,
             caps: Caps::default(),
             force: self.force,
             dry_run: self.dry_run,
@@ -239,8 +283,10 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         "b" => 1,
         _ => return Err("expected a size such as 512MB or 2GB".into()),
     };
-    let number: usize =
-        digits.trim().parse().map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
+    let number: usize = digits
+        .trim()
+        .parse()
+        .map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".into())
 }
 
@@ -256,7 +302,10 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let load = command.find_subcommand("load").unwrap();
-        for flag in load.get_opts().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version")) {
+        for flag in load
+            .get_opts()
+            .filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
+        {
             let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
             let variable = flag.get_env().and_then(|name| name.to_str());
             assert_eq!(variable, Some(format!("TRAILHOUND_{name}").as_str()));

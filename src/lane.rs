@@ -40,7 +40,13 @@ pub struct Lane {
 impl Lane {
     /// An idle lane.
     pub fn new(rows: Rows, caps: Caps, window_bytes: usize) -> Self {
-        Self { rows, caps, pump: None, window: Vec::new(), window_bytes }
+        Self {
+            rows,
+            caps,
+            pump: None,
+            window: Vec::new(),
+            window_bytes,
+        }
     }
 
     /// Starts an object, which has this number in the batch.
@@ -55,7 +61,9 @@ impl Lane {
 
     /// Goes on with the object.
     pub fn step(&mut self, input: &mut Bytes, last: bool) -> LaneStep {
-        let Some(pump) = &mut self.pump else { return LaneStep::Done(Ok(())) };
+        let Some(pump) = &mut self.pump else {
+            return LaneStep::Done(Ok(()));
+        };
         let rows = &mut self.rows;
         match catch(|| pump.step(input, last, rows)) {
             Ok(Ok(Step::NeedInput)) => LaneStep::NeedInput,

@@ -148,7 +148,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn is_of(&self, object: &ObjectRef) -> bool {
+    /// True if the object has not changed since.
+    pub fn is_of(&self, object: &ObjectRef) -> bool {
         self.etag == object.etag && self.size == object.size
     }
 
@@ -175,7 +176,11 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("ledger/v1"), days: HashMap::new(), cached: 0 }
+        Self {
+            folder: state.join("ledger/v1"),
+            days: HashMap::new(),
+            cached: 0,
+        }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -183,7 +188,7 @@ impl Ledger {
         format!("ledger/v1/day={day}/{batch}.ndjson")
     }
 
-    /// What is known of an object: its loads with the same content, the best first.
+    /// What is known of the object at this place, preferably with the same content.
     pub fn find(&mut self, day: &str, object: &ObjectRef) -> Result<Option<&Entry>, LedgerError> {
         if !self.days.contains_key(day) {
             if self.cached > MAX_CACHED {
@@ -199,17 +204,22 @@ impl Ledger {
             }
             self.days.insert(day.to_owned(), entries);
         }
-        let same = self.days[day].get(&object.location());
-        let same = same.into_iter().flatten().filter(|entry| entry.is_of(object));
-        Ok(same.min_by_key(|entry| entry.state != State::Loaded))
+        let entries = self.days[day].get(&object.location()).into_iter().flatten();
+        Ok(entries.min_by_key(|entry| (!entry.is_of(object), entry.state != State::Loaded)))
     }
 
     /// Every entry of a batch, by day.
     pub fn batch(&self, batch: &str) -> Result<BTreeMap<String, Vec<Entry>>, LedgerError> {
         let mut days = BTreeMap::new();
         for folder in files(&self.folder)? {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some(day) = name.strip_prefix("day=") else { continue };
+            let name = folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let Some(day) = name.strip_prefix("day=") else {
+                continue;
+            };
             let path = folder.join(format!("{batch}.ndjson"));
             if path.exists() {
                 days.insert(day.to_owned(), read(&path)?);
@@ -221,11 +231,15 @@ impl Ledger {
 
 /// What a folder holds; nothing if there is no such folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
-    let on_error = |source| LedgerError { path: folder.to_owned(), source };
+    let on_error = |source| LedgerError {
+        path: folder.to_owned(),
+        source,
+    };
     match fs::read_dir(folder) {
         Ok(entries) => {
-            let paths: io::Result<Vec<PathBuf>> =
-                entries.map(|entry| entry.map(|entry| entry.path())).collect();
+            let paths: io::Result<Vec<PathBuf>> = entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect();
             let mut paths = paths.map_err(on_error)?;
             paths.sort();
             Ok(paths)
@@ -236,8 +250,13 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 }
 
 fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
-    let on_error = |source| LedgerError { path: path.to_owned(), source };
+    let on_error = |source| LedgerError {
+        path: path.to_owned(),
+        source,
+    };
     let text = fs::read_to_string(path).map_err(on_error)?;
     let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| on_error(error.into()))
+    lines
+        .collect::<Result<_, _>>()
+        .map_err(|error| on_error(error.into()))
 }

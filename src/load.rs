@@ -9,7 +9,7 @@
 //! # Reference
 //! Design sections 2 and 5.
 
-use std::{collections::BTreeSet, io, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, io, path::PathBuf, time::Instant};
 
 use parsers::{Filter, ObjectKey, Source};
 
@@ -104,22 +104,31 @@ struct Run<'s> {
     engine: Engine,
     selection: Selection,
     report: Report,
-    /// Batches to be loaded again.
-    reload: BTreeSet<String>,
+    /// Batches to be loaded again, with the number of objects that asked for it.
+    reload: BTreeMap<String, u64>,
 }
 
 impl<'s> Run<'s> {
     fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
         let places = &settings.places;
-        let mut report = Report { dry_run: settings.dry_run, ..Report::default() };
+        let mut report = Report {
+            dry_run: settings.dry_run,
+            ..Report::default()
+        };
         for path in &settings.paths {
-            let on_error = |source| StartError::Path { path: path.clone(), source };
+            let on_error = |source| StartError::Path {
+                path: path.clone(),
+                source,
+            };
             let full = std::fs::canonicalize(path).map_err(on_error)?;
             for place in [&places.lake, &places.state] {
                 let place = std::path::absolute(place).map_err(on_error)?;
                 let place = std::fs::canonicalize(&place).unwrap_or(place);
                 if full.is_dir() && place.starts_with(&full) {
-                    return Err(StartError::Inside { lake: place, path: full });
+                    return Err(StartError::Inside {
+                        lake: place,
+                        path: full,
+                    });
                 }
             }
         }
@@ -140,7 +149,14 @@ impl<'s> Run<'s> {
             force: settings.force,
             ledger: Ledger::new(&places.state),
         };
-        Ok(Self { settings, progress, engine, selection, report, reload: BTreeSet::new() })
+        Ok(Self {
+            settings,
+            progress,
+            engine,
+            selection,
+            report,
+            reload: BTreeMap::new(),
+        })
     }
 
     async fn all(&mut self) -> Result<(), Stop> {
@@ -165,18 +181,20 @@ impl<'s> Run<'s> {
             }
         }
         self.batch(batch).await?;
-        for id in std::mem::take(&mut self.reload) {
+        for (id, objects) in std::mem::take(&mut self.reload) {
             match Batch::again(&self.selection.ledger, &id, &self.settings.filter) {
                 Ok(batch) => self.batch(batch).await?,
                 Err(ReloadError::Ledger(error)) => return Err(error.into()),
-                Err(error @ ReloadError::Gone { .. }) => self.fail(id, error.to_string()),
+                Err(error @ ReloadError::Gone { .. }) => {
+                    self.report.objects.failed += objects - 1;
+                    self.fail(format!("{objects} objects"), error.to_string());
+                }
             }
         }
         Ok(())
     }
 
     fn fail(&mut self, name: String, why: String) {
-        self.progress.say(&format!("failed: {name}: {why}"));
         self.report.objects.failed += 1;
         self.report.failures.add(name, why);
     }
@@ -188,15 +206,19 @@ impl<'s> Run<'s> {
         tracing::debug!(key = object.key, ?decision);
         let note = match decision {
             Decision::LeftOut => {
-                self.progress.object(object.size);
-                return Ok(());
+                self.report.left_out += 1;
+                None
             }
-            Decision::Skip => {
+            Decision::Skip { rejected } => {
                 self.report.objects.skipped += 1;
+                self.report.rejected_before += rejected;
                 None
             }
             Decision::KnownFailure(why) => {
-                self.fail(object.location(), format!("{why} (known from an earlier load)"));
+                self.fail(
+                    object.location(),
+                    format!("{why} (known from an earlier load)"),
+                );
                 None
             }
             Decision::Unrecognized { why, known } => {
@@ -209,20 +231,29 @@ impl<'s> Run<'s> {
                 Some((State::Excluded, what)).filter(|_| !known)
             }
             Decision::Load(source) => {
-                batch.push(Item { object, key, source });
+                batch.push(Item {
+                    object,
+                    key,
+                    source,
+                });
                 return Ok(());
             }
             Decision::Reload { batch } => {
                 if self.settings.dry_run {
                     self.report.objects.loaded += 1;
                 }
-                self.reload.insert(batch);
+                *self.reload.entry(batch).or_default() += 1;
                 return Ok(());
             }
         };
         self.progress.object(object.size);
         if let Some((state, why)) = note {
-            batch.notes.push(Note { object, key, state, why });
+            batch.notes.push(Note {
+                object,
+                key,
+                state,
+                why,
+            });
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The command line program.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -16,11 +16,16 @@ fn main() -> ExitCode {
         }
     };
     let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("trailhound: {error:#}");
+            // Errors name their causes themselves.
+            eprintln!("trailhound: {error}");
             ExitCode::FAILURE
         }
     }

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::store;
 
@@ -39,7 +39,10 @@ pub struct Progress {
 impl Progress {
     /// No bar.
     pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), counts: Arc::default() }
+        Self {
+            bar: ProgressBar::hidden(),
+            counts: Arc::default(),
+        }
     }
 
     /// A bar if stderr is a terminal. Counts the archive in a thread of its own.
@@ -70,7 +73,11 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         let (counted, paths) = (bar.clone(), paths.to_vec());
         std::thread::spawn(move || {
-            for object in paths.iter().filter_map(|path| store::list(path).ok()).flatten() {
+            for object in paths
+                .iter()
+                .filter_map(|path| store::list(path).ok())
+                .flatten()
+            {
                 counted.inc_length(object.map_or(0, |object| object.size));
             }
         });
@@ -88,14 +95,8 @@ impl Progress {
         self.counts.records.fetch_add(count, Relaxed);
     }
 
-    /// A line above the bar, for what people must see at once.
-    pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
-    }
-
     /// Removes the bar.
     pub fn finish(&self) {
-        tracing::debug!(bytes = %HumanBytes(self.bar.position()), "done");
         self.bar.finish_and_clear();
     }
 }

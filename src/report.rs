@@ -56,6 +56,12 @@ pub struct Report {
     /// Objects that no source knows, with the reason.
     #[serde(skip)]
     pub unrecognized: Named,
+    /// Objects that were not asked for.
+    #[serde(skip)]
+    pub left_out: u64,
+    /// Rejected records of skipped objects.
+    #[serde(skip)]
+    pub rejected_before: u64,
     /// Rejected records by reason.
     #[serde(skip)]
     pub rejects: BTreeMap<&'static str, u64>,
@@ -91,61 +97,113 @@ impl Report {
     /// 0 if everything was loaded; 2 if something failed or was rejected.
     pub fn exit_code(&self, strict: bool) -> u8 {
         let lost = self.objects.failed > 0 || self.records.rejected > 0 || self.stopped.is_some();
-        if lost || (strict && self.objects.unrecognized > 0) { 2 } else { 0 }
+        if lost || (strict && self.objects.unrecognized > 0) {
+            2
+        } else {
+            0
+        }
     }
 
     /// For people.
     pub fn text(&self, places: &Places) -> String {
         let mut out = String::new();
-        let mut line = |text: String| {
-            out.push_str(&text);
-            out.push('\n');
-        };
-        let ObjectTotals { loaded, skipped, failed, unrecognized, excluded } = self.objects;
+        let ObjectTotals {
+            loaded,
+            skipped,
+            failed,
+            unrecognized,
+            excluded,
+        } = self.objects;
         if self.dry_run {
-            line(format!(
-                "dry run: {loaded} objects would be loaded, {skipped} are in the lake already, \
+            line(
+                &mut out,
+                format_args!(
+                    "dry run: {loaded} objects would be loaded, {skipped} are in the lake already, \
                  {unrecognized} are not recognized, {excluded} hold no events"
-            ));
-            self.name(&mut line, "not recognized", &self.unrecognized);
-            return out;
-        }
-        if let Some(why) = &self.stopped {
-            line(format!("stopped: {why}"));
+                ),
+            );
+            return out + &self.problems();
         }
         if self.recovered > 0 {
-            line(format!("cleaned up {} unfinished batches of an earlier run", self.recovered));
+            let count = self.recovered;
+            line(
+                &mut out,
+                format_args!("cleaned up {count} unfinished batches of an earlier run"),
+            );
         }
-        let counts = self.records;
-        line(format!(
-            "objects   {loaded} loaded, {skipped} skipped, {failed} failed, {unrecognized} not \
+        line(
+            &mut out,
+            format_args!(
+                "objects   {loaded} loaded, {skipped} skipped, {failed} failed, {unrecognized} not \
              recognized, {excluded} without events"
-        ));
-        line(format!("records   {}", describe(&counts)));
+            ),
+        );
+        if self.left_out > 0 {
+            line(
+                &mut out,
+                format_args!("          {} left out by the filter", self.left_out),
+            );
+        }
+        line(
+            &mut out,
+            format_args!("records   {}", describe(&self.records)),
+        );
         for (source, counts) in &self.by_source {
-            line(format!("  {source:<12} {}", describe(counts)));
+            line(
+                &mut out,
+                format_args!("  {source:<12} {}", describe(counts)),
+            );
         }
         for (class, rows) in &self.by_class {
-            line(format!("  {class:<20} {rows:>12} rows"));
+            line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
         }
         for (reason, count) in &self.rejects {
-            line(format!("  rejected: {reason:<20} {count}"));
+            line(&mut out, format_args!("  rejected: {reason:<20} {count}"));
         }
-        self.name(&mut line, "failed", &self.failures);
-        self.name(&mut line, "not recognized", &self.unrecognized);
-        let seconds = self.seconds.max(0.001);
-        line(format!(
-            "{} files, {:.1} MB read in {:.1} s, {:.0} records/s",
-            self.files,
-            self.bytes_in as f64 / 1e6,
-            self.seconds,
-            counts.records_in as f64 / seconds
-        ));
-        line(format!("lake      {}", places.lake.display()));
-        if counts.rejected > 0 {
-            line(format!("rejects   {}", places.state.join("rejects").display()));
+        out += &self.problems();
+        line(
+            &mut out,
+            format_args!(
+                "{} files, {:.1} MB read in {:.1} s, {:.0} records/s",
+                self.files,
+                self.bytes_in as f64 / 1e6,
+                self.seconds,
+                self.records.records_in as f64 / self.seconds.max(0.001)
+            ),
+        );
+        line(
+            &mut out,
+            format_args!("lake      {}", places.lake.display()),
+        );
+        if self.records.rejected + self.rejected_before > 0 {
+            let rejects = places.state.join("rejects");
+            line(&mut out, format_args!("rejects   {}", rejects.display()));
         }
-        line(self.verdict());
+        line(&mut out, format_args!("{}", self.verdict()));
+        out
+    }
+
+    /// What failed and what was not recognized, by name, and why the load stopped.
+    pub fn problems(&self) -> String {
+        let mut out = String::new();
+        if let Some(why) = &self.stopped {
+            line(&mut out, format_args!("stopped: {why}"));
+        }
+        for (title, named) in [
+            ("failed", &self.failures),
+            ("not recognized", &self.unrecognized),
+        ] {
+            for (name, why) in &named.names {
+                line(&mut out, format_args!("{title}: {name}: {why}"));
+            }
+            let more = named.count - named.names.len() as u64;
+            if more > 0 {
+                line(
+                    &mut out,
+                    format_args!("{title}: and {more} more, see the ledger"),
+                );
+            }
+        }
         out
     }
 
@@ -155,27 +213,44 @@ impl Report {
             lost.push("the load stopped before its end: run it again".to_owned());
         }
         if self.objects.failed > 0 {
-            lost.push(format!("{} objects were not read to their end", self.objects.failed));
+            lost.push(format!(
+                "objects not read to their end: {}",
+                self.objects.failed
+            ));
         }
         if self.records.rejected > 0 {
-            lost.push(format!("{} records are in the rejects", self.records.rejected));
+            lost.push(format!("records in the rejects: {}", self.records.rejected));
         }
-        if lost.is_empty() {
-            "all records are accounted for, none was lost".into()
-        } else {
-            format!("not everything is in the lake: {}", lost.join("; "))
+        if !lost.is_empty() {
+            return format!("not everything is in the lake: {}", lost.join("; "));
         }
+        let ObjectTotals {
+            loaded,
+            skipped,
+            unrecognized,
+            excluded,
+            ..
+        } = self.objects;
+        let mut text = match (loaded, skipped) {
+            (0, 0) if unrecognized + excluded + self.left_out == 0 => {
+                "there is nothing below these paths".to_owned()
+            }
+            (0, 0) => "nothing was loaded".to_owned(),
+            (0, _) => "nothing new: everything is in the lake already".to_owned(),
+            _ => "all records are accounted for, none was lost".to_owned(),
+        };
+        if self.rejected_before > 0 {
+            let count = self.rejected_before;
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; earlier loads left {count} records in the rejects");
+        }
+        text
     }
+}
 
-    fn name(&self, line: &mut impl FnMut(String), title: &str, named: &Named) {
-        for (name, why) in &named.names {
-            line(format!("  {title}: {name}: {why}"));
-        }
-        let more = named.count - named.names.len() as u64;
-        if more > 0 {
-            line(format!("  {title}: and {more} more"));
-        }
-    }
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{text}");
 }
 
 fn describe(counts: &RecordCounts) -> String {

@@ -37,7 +37,11 @@ pub struct FileError {
 }
 
 fn failed<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> FileError + 'p {
-    move |source| FileError { what, path: path.to_owned(), source }
+    move |source| FileError {
+        what,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A file's place.
@@ -87,7 +91,11 @@ impl Workspace {
             let busy = io::Error::other("another run is loading the same objects into this lake");
             failed("lock", &dir)(busy)
         })?;
-        Ok(Self { dir, places: places.clone(), _lock: lock })
+        Ok(Self {
+            dir,
+            places: places.clone(),
+            _lock: lock,
+        })
     }
 
     /// Where files are staged.
@@ -103,7 +111,8 @@ impl Workspace {
     /// Makes the batch visible.
     pub fn commit(self, plan: &Plan) -> Result<(), FileError> {
         let path = self.dir.join(PLAN);
-        let text = serde_json::to_vec(plan).map_err(|error| failed("write", &path)(error.into()))?;
+        let text =
+            serde_json::to_vec(plan).map_err(|error| failed("write", &path)(error.into()))?;
         let written = self.dir.join("commit.tmp");
         write_durably(&written, &text)?;
         fs::rename(&written, &path).map_err(failed("write", &path))?;
@@ -229,7 +238,10 @@ mod tests {
     use super::*;
 
     fn places(dir: &Path) -> Places {
-        Places { lake: dir.join("lake"), state: dir.join("state") }
+        Places {
+            lake: dir.join("lake"),
+            state: dir.join("state"),
+        }
     }
 
     fn plan() -> Plan {
@@ -252,8 +264,14 @@ mod tests {
         workspace.stage("0.parquet", b"rows").unwrap();
         workspace.stage("ledger", b"line").unwrap();
         workspace.commit(&plan()).unwrap();
-        assert_eq!(fs::read(places.lake.join("ext/a/0.parquet")).unwrap(), b"rows");
-        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
+        assert_eq!(
+            fs::read(places.lake.join("ext/a/0.parquet")).unwrap(),
+            b"rows"
+        );
+        assert_eq!(
+            fs::read(places.state.join("ledger/x.ndjson")).unwrap(),
+            b"line"
+        );
         assert!(!places.lake.join("ext/a/old.parquet").exists());
         assert_eq!(fs::read_dir(open_folder(&places)).unwrap().count(), 0);
     }
@@ -267,9 +285,16 @@ mod tests {
         fs::write(open.join("early/0.parquet"), "half").unwrap();
         fs::create_dir_all(open.join("late")).unwrap();
         fs::write(open.join("late/ledger"), "line").unwrap();
-        fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan()).unwrap()).unwrap();
+        fs::write(
+            open.join("late").join(PLAN),
+            serde_json::to_vec(&plan()).unwrap(),
+        )
+        .unwrap();
         assert_eq!(recover(&places).unwrap(), 2);
-        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
+        assert_eq!(
+            fs::read(places.state.join("ledger/x.ndjson")).unwrap(),
+            b"line"
+        );
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
     }
 

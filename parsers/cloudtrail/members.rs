@@ -28,22 +28,18 @@ impl<'a> Taker<'a> {
     /// `unmapped` (V6), as does the whole of a text that is cut (V8).
     pub(super) fn text(&mut self, path: &'static str, raw: Option<&'a str>) -> Option<&'a str> {
         let raw = raw.filter(|raw| !json::is_absent(raw))?;
-        match peek_text(Some(raw), self.arena) {
-            Some(text) => {
-                if raw.len() > MAX_TEXT_CHARS && text.len() < raw.len() - 2 {
-                    self.keep_whole(path, raw, text);
-                }
-                Some(text)
-            }
-            None => {
-                self.leaves.json(path, raw);
-                None
-            }
+        let text = peek_text(Some(raw), self.arena);
+        match text {
+            None => self.leaves.json(path, raw),
+            Some(text) if raw.len() > MAX_TEXT_CHARS => self.keep_whole(path, raw, text),
+            Some(_) => {}
         }
+        text
     }
 
+    /// Leaves a text that was cut to `unmapped`.
     fn keep_whole(&mut self, path: &'static str, raw: &'a str, text: &str) {
-        let whole = json::text(raw, self.arena);
+        let whole = if json::is_string(raw) { json::text(raw, self.arena) } else { raw };
         if whole.len() > text.len() {
             self.leaves.text(path, whole);
         }
@@ -90,7 +86,7 @@ pub(super) fn peek_text<'a>(raw: Option<&'a str>, arena: &'a Bump) -> Option<&'a
     } else if json::is_object(raw) || json::is_list(raw) {
         None
     } else {
-        Some(raw)
+        Some(cut_text(raw))
     }
 }
 
@@ -153,13 +149,7 @@ macro_rules! places {
                 let mut this = Self::default();
                 let mut others = bumpalo::collections::Vec::new_in(taker.arena);
                 for (key, value) in members {
-                    // A key with escapes is spelled out first; hardly any has one.
-                    let key = if key.contains('\\') {
-                        $crate::json::unescape(key, taker.arena)
-                    } else {
-                        key
-                    };
-                    match key {
+                    match $crate::json::unescape(key, taker.arena) {
                         $( $key => this.$field = Some(value), )*
                         key => others.push((key, value)),
                     }

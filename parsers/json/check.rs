@@ -26,7 +26,10 @@ pub fn object<'a>(text: &'a str, arena: &'a Bump) -> Option<BumpVec<'a, Member<'
             let key_end = string(bytes, start)?;
             let value_start = colon(bytes, key_end)?;
             let value_end = value(bytes, value_start, &mut stack)?;
-            members.push((text.get(start..key_end - 1)?, text.get(value_start..value_end)?));
+            members.push((
+                text.get(start..key_end - 1)?,
+                text.get(value_start..value_end)?,
+            ));
             at = blank(bytes, value_end);
             match bytes.get(at)? {
                 b',' => at = blank(bytes, at + 1),
@@ -70,7 +73,9 @@ fn value(bytes: &[u8], mut at: usize, open: &mut BumpVec<'_, u8>) -> Option<usiz
             _ => number(bytes, at)?,
         };
         while done {
-            let Some(&container) = open.last() else { return Some(at) };
+            let Some(&container) = open.last() else {
+                return Some(at);
+            };
             at = blank(bytes, at);
             at = match (container, *bytes.get(at)?) {
                 (b'{', b',') => {
@@ -113,7 +118,10 @@ fn blank(bytes: &[u8], mut at: usize) -> usize {
 }
 
 fn literal(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    bytes.get(at..)?.starts_with(word).then_some(at + word.len())
+    bytes
+        .get(at..)?
+        .starts_with(word)
+        .then_some(at + word.len())
 }
 
 /// One past the closing quote of a string whose text starts at `at`.
@@ -140,8 +148,8 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
     let below = |word: u64, bound: u64| word.wrapping_sub(LOW * bound) & !word & HIGH;
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*eight);
-        let found = below(word ^ (LOW * b'"' as u64), 1)
-            | below(word ^ (LOW * b'\\' as u64), 1)
+        let found = below(word ^ (LOW * u64::from(b'"')), 1)
+            | below(word ^ (LOW * u64::from(b'\\')), 1)
             | below(word, 0x20);
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
@@ -196,7 +204,9 @@ mod tests {
 
     fn theirs(text: &str) -> bool {
         serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok()
-            && text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
+            && text
+                .trim_start_matches([' ', '\t', '\n', '\r'])
+                .starts_with('{')
     }
 
     const TEXT: &str = "{\"a\": [1, -0.5e+3, true, null, {}, [], \"x\\n\\u00e9\\ud800\"] , \"b\":{\"c\":{\"d\":[[false]]}}}";
@@ -211,10 +221,29 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused() {
-        for text in ["", "{", "{}x", "{\"a\":01}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":1e}", "{\"a\":-}",
-            "{\"a\":tru}", "{\"a\":\"\t\"}", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12g4\"}", "{\"a\" 1}",
-            "{\"a\":1,}", "{,}", "{\"a\":[1,]}", "{\"a\":[}", "{\"a\":{]}", "[1]", "{\"a\":1 2}", "{a:1}"]
-        {
+        for text in [
+            "",
+            "{",
+            "{}x",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":.5}",
+            "{\"a\":1e}",
+            "{\"a\":-}",
+            "{\"a\":tru}",
+            "{\"a\":\"\t\"}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\" 1}",
+            "{\"a\":1,}",
+            "{,}",
+            "{\"a\":[1,]}",
+            "{\"a\":[}",
+            "{\"a\":{]}",
+            "[1]",
+            "{\"a\":1 2}",
+            "{a:1}",
+        ] {
             assert!(!ours(text), "{text}");
             assert!(!theirs(text), "{text}");
         }

@@ -85,15 +85,23 @@ impl Kind {
 }
 
 /// A struct of columns, one for each field.
-pub(crate) fn structs(fields: &[Field], arrays: Vec<ArrayRef>, nulls: Option<NullBuffer>) -> StructArray {
+pub(crate) fn structs(
+    fields: &[Field],
+    arrays: Vec<ArrayRef>,
+    nulls: Option<NullBuffer>,
+) -> StructArray {
     let fields = fields.iter().zip(&arrays);
-    let fields = fields.map(|(field, array)| ArrowField::new(field.name, array.data_type().clone(), true));
+    let fields =
+        fields.map(|(field, array)| ArrowField::new(field.name, array.data_type().clone(), true));
     StructArray::new(fields.collect(), arrays, nulls)
 }
 
 /// The Arrow fields of an object or class, all nullable.
 pub fn arrow_fields(fields: &[Field]) -> Fields {
-    fields.iter().map(|field| ArrowField::new(field.name, field.kind.arrow(), true)).collect()
+    fields
+        .iter()
+        .map(|field| ArrowField::new(field.name, field.kind.arrow(), true))
+        .collect()
 }
 
 fn element(kind: &Kind) -> FieldRef {
@@ -108,7 +116,11 @@ fn entry_fields() -> Fields {
 }
 
 fn entries() -> FieldRef {
-    Arc::new(ArrowField::new("key_value", DataType::Struct(entry_fields()), false))
+    Arc::new(ArrowField::new(
+        "key_value",
+        DataType::Struct(entry_fields()),
+        false,
+    ))
 }
 
 /// Rows of a table that are to be copied.
@@ -134,7 +146,10 @@ impl<'r> Selected<'r> {
                     && rows.len() * 2 >= total
                     && rows.is_sorted() =>
             {
-                Self::Run { start, len: rows.len() as u32 }
+                Self::Run {
+                    start,
+                    len: rows.len() as u32,
+                }
             }
             _ => Self::Each(rows),
         }

@@ -44,7 +44,10 @@ impl Class {
 
 /// The class of this snake-case name.
 pub fn class(name: &str) -> Option<&'static Class> {
-    super::CLASSES.iter().copied().find(|class| class.name == name)
+    super::CLASSES
+        .iter()
+        .copied()
+        .find(|class| class.name == name)
 }
 
 /// Where a row belongs in the lake.
@@ -94,7 +97,7 @@ pub trait Record: Columns {
     /// The bytes of `metadata.uid` of a row.
     fn uid(&self, row: u32) -> &[u8];
     /// The table of this class in a row of tables.
-    fn slot<'t>(tables: &'t mut super::Tables) -> &'t mut ClassTable<Self>
+    fn slot(tables: &mut super::Tables) -> &mut ClassTable<Self>
     where
         Self: Sized;
 }
@@ -125,7 +128,10 @@ pub struct ClassTable<C> {
 
 impl<C: Record> Default for ClassTable<C> {
     fn default() -> Self {
-        Self { columns: C::default(), keys: Vec::new() }
+        Self {
+            columns: C::default(),
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -174,10 +180,15 @@ impl<C: Record> Table for ClassTable<C> {
     }
 
     fn gather(&mut self, from: &dyn Table, rows: &[u32]) {
-        let from = from.as_any().downcast_ref::<Self>().expect("rows of the same class");
+        let from = from
+            .as_any()
+            .downcast_ref::<Self>()
+            .expect("rows of the same class");
         let selected = Selected::new(rows, from.keys.len());
-        self.columns.gather_rows(self.keys.len(), &from.columns, &selected);
-        self.keys.extend(rows.iter().map(|&row| from.keys[row as usize]));
+        self.columns
+            .gather_rows(self.keys.len(), &from.columns, &selected);
+        self.keys
+            .extend(rows.iter().map(|&row| from.keys[row as usize]));
     }
 
     fn into_arrow(self: Box<Self>) -> RecordBatch {

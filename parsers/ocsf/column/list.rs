@@ -51,7 +51,9 @@ impl Ends {
     pub(super) fn append(&mut self, at: usize, from: &Self, start: u32, len: u32) -> Range<usize> {
         self.pad(at);
         let end = from.0.len().min((start + len) as usize);
-        let Some(ends) = from.0.get(start as usize..end) else { return 0..0 };
+        let Some(ends) = from.0.get(start as usize..end) else {
+            return 0..0;
+        };
         let first = from.range(start).start as i32;
         let base = self.last() - first;
         self.0.extend(ends.iter().map(|end| end + base));
@@ -65,7 +67,10 @@ impl Ends {
         let mut offsets = Vec::with_capacity(len + 1);
         offsets.push(0);
         offsets.extend_from_slice(&self.0);
-        (OffsetBuffer::new(offsets.into()), Some(NullBuffer::new(valid)))
+        (
+            OffsetBuffer::new(offsets.into()),
+            Some(NullBuffer::new(valid)),
+        )
     }
 }
 
@@ -103,7 +108,10 @@ impl<C: Column> Column for List<C> {
         let start = self.ends.last();
         if let Selected::Run { start: first, len } = *rows {
             let items = self.ends.append(at, &from.ends, first, len);
-            let run = Selected::Run { start: items.start as u32, len: items.len() as u32 };
+            let run = Selected::Run {
+                start: items.start as u32,
+                len: items.len() as u32,
+            };
             self.items.gather(start as usize, &from.items, &run);
             return;
         }
@@ -116,7 +124,8 @@ impl<C: Column> Column for List<C> {
                 self.ends.0.push(start + members.len() as i32);
             }
         });
-        self.items.gather(start as usize, &from.items, &Selected::Each(&members));
+        self.items
+            .gather(start as usize, &from.items, &Selected::Each(&members));
     }
 
     fn bytes(&self) -> usize {
@@ -133,7 +142,11 @@ impl<C: Column> Column for List<C> {
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
         out.push(b'[');
-        for (at, member) in value.iter().filter(|member| !C::is_absent(member)).enumerate() {
+        for (at, member) in value
+            .iter()
+            .filter(|member| !C::is_absent(member))
+            .enumerate()
+        {
             if at > 0 {
                 out.push(b',');
             }
@@ -142,4 +155,3 @@ impl<C: Column> Column for List<C> {
         out.push(b']');
     }
 }
-

@@ -12,9 +12,7 @@
 use std::{marker::PhantomData, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{
-        Array, ArrayRef, DictionaryArray, MapArray, PrimitiveArray, StringArray, StructArray,
-    },
+    array::{Array, ArrayRef, DictionaryArray, MapArray, PrimitiveArray, StringArray, StructArray},
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
     datatypes::{Field as ArrowField, Fields, UInt32Type},
 };
@@ -72,7 +70,11 @@ impl Dictionary {
             *place = self.ends.len() as u32;
         } else {
             let at = *place as usize;
-            let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+            let start = if at == 0 {
+                0
+            } else {
+                self.ends[at - 1] as usize
+            };
             let range = start..self.ends[at] as usize;
             if equal(&self.text[range.clone()], value) {
                 self.last = *place;
@@ -137,7 +139,9 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 fn place(value: &[u8]) -> usize {
     let tail = match value.len() {
         len @ 8.. => word(value, len - 8),
-        _ => value.iter().fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
+        _ => value
+            .iter()
+            .fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
     };
     let mixed = (tail ^ value.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 56) as usize
@@ -158,7 +162,11 @@ pub struct Strings<K> {
 
 impl<K> Default for Strings<K> {
     fn default() -> Self {
-        Self { codes: Vec::new(), values: Dictionary::default(), kind: PhantomData }
+        Self {
+            codes: Vec::new(),
+            values: Dictionary::default(),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -179,6 +187,10 @@ impl<K> Strings<K> {
     }
 }
 
+#[allow(
+    clippy::ref_option_ref,
+    reason = "the trait passes every kind of value by reference"
+)]
 impl<K: TextKind> Column for Strings<K> {
     const KIND: Kind = K::KIND;
     type Value<'a> = Option<&'a str>;
@@ -195,10 +207,14 @@ impl<K: TextKind> Column for Strings<K> {
     fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
         if let Selected::Run { start, len } = *rows {
             let end = from.codes.len().min((start + len) as usize);
-            let Some(codes) = from.codes.get(start as usize..end) else { return };
+            let Some(codes) = from.codes.get(start as usize..end) else {
+                return;
+            };
             let base = self.values.append(&from.values);
             self.codes.resize(at, ABSENT);
-            let moved = codes.iter().map(|&code| if code == ABSENT { code } else { code + base });
+            let moved = codes
+                .iter()
+                .map(|&code| if code == ABSENT { code } else { code + base });
             self.codes.extend(moved);
             return;
         }
@@ -266,9 +282,17 @@ impl Column for Unmapped {
     fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
         if let Selected::Run { start, len } = *rows {
             let entries = self.ends.append(at, &from.ends, start, len);
-            let (keys, values) = (self.keys.append(&from.keys), self.values.append(&from.values));
-            self.key_codes.extend(from.key_codes[entries.clone()].iter().map(|code| code + keys));
-            self.value_codes.extend(from.value_codes[entries].iter().map(|code| code + values));
+            let (keys, values) = (
+                self.keys.append(&from.keys),
+                self.values.append(&from.values),
+            );
+            self.key_codes.extend(
+                from.key_codes[entries.clone()]
+                    .iter()
+                    .map(|code| code + keys),
+            );
+            self.value_codes
+                .extend(from.value_codes[entries].iter().map(|code| code + values));
             return;
         }
         rows.for_each(|i, row| {
@@ -293,13 +317,18 @@ impl Column for Unmapped {
         let keys: ArrayRef = Arc::new(self.keys.into_arrow(self.key_codes));
         let values: ArrayRef = Arc::new(self.values.into_arrow(self.value_codes));
         let (offsets, nulls) = self.ends.into_arrow(len);
-        let pair = |name: &str, array: &ArrayRef| {
-            ArrowField::new(name, array.data_type().clone(), false)
-        };
+        let pair =
+            |name: &str, array: &ArrayRef| ArrowField::new(name, array.data_type().clone(), false);
         let fields = Fields::from(vec![pair("key", &keys), pair("value", &values)]);
         let pairs = StructArray::new(fields, vec![keys, values], None);
         let entries = ArrowField::new("key_value", pairs.data_type().clone(), false);
-        Arc::new(MapArray::new(Arc::new(entries), offsets, pairs, nulls, false))
+        Arc::new(MapArray::new(
+            Arc::new(entries),
+            offsets,
+            pairs,
+            nulls,
+            false,
+        ))
     }
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
@@ -315,4 +344,3 @@ impl Column for Unmapped {
         out.push(b'}');
     }
 }
-
