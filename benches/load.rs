@@ -3,6 +3,8 @@
 //! `cargo bench --bench load` makes the archives below `target/bench/` once (1.9 GB of text,
 //! 300 MB on disk) and runs each load in a process of its own.
 
+#![allow(clippy::print_stdout, reason = "it prints its figures")]
+
 use std::{fs, path::Path, process::Command, time::Instant};
 
 mod support;

@@ -21,7 +21,7 @@ use bumpalo::Bump;
 use crate::{
     Decode, DecodeError, Detect, ObjectKey, Place, Rows, Source,
     frame::{Frame, JsonRecords},
-    json::{self, Member},
+    json::{self, Member, Span},
 };
 
 /// CloudTrail.
@@ -73,7 +73,7 @@ impl CloudTrail {
 
     fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) -> Result<(), DecodeError> {
         self.arena.reset();
-        let members = checked(frame, &self.arena);
+        let members = members(frame, self.frames.members(), &self.arena);
         if self.records_seen == 0 && members.is_ok_and(event::is_s3_notification) {
             let what = "an S3 event notification, not CloudTrail";
             return Err(DecodeError { what, byte: frame.byte, other_source: true });
@@ -92,15 +92,22 @@ impl CloudTrail {
     }
 }
 
-/// The members of the record.
-fn checked<'a>(frame: &Frame<'a>, arena: &'a Bump) -> Result<&'a [Member<'a>], &'static str> {
+/// The members of the record; `spans` tell where they lie if it was checked.
+fn members<'a>(
+    frame: &Frame<'a>,
+    spans: &[Span],
+    arena: &'a Bump,
+) -> Result<&'a [Member<'a>], &'static str> {
     let bytes = frame.bytes.ok_or("too long")?;
     if bytes.first() != Some(&b'{') {
         return Err("not an object");
     }
     let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
-    let members = json::object(text, arena).ok_or("not JSON")?;
-    Ok(members.into_bump_slice())
+    if frame.checked {
+        let member = |(key, value): &Span| (&text[key.clone()], &text[value.clone()]);
+        return Ok(arena.alloc_slice_fill_iter(spans.iter().map(member)));
+    }
+    Ok(json::object(text, arena).ok_or("not JSON")?.into_bump_slice())
 }
 
 impl Decode for CloudTrail {

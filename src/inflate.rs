@@ -321,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_bomb_fails_at_the_cap() {
-        let bomb = gzip(&vec![0; 64 << 20]);
+        // Only the best level comes near the format's limit of 1032 to 1.
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![0; 64 << 20]).unwrap();
+        let bomb = encoder.finish().unwrap();
         let (found, error) = inflate(&bomb, 1 << 10, 1 << 16);
         assert!(
             error

@@ -9,40 +9,50 @@
 //! # Reference
 //! RFC 8259. A lone surrogate escape is JSON by its grammar.
 
+use std::ops::Range;
+
 use bumpalo::{Bump, collections::Vec as BumpVec};
 
 use super::Member;
 
-/// The members of an object, if all of `text` is one: key between its quotes, raw value.
+/// Where a member lies: its key between the quotes, and its value.
+pub type Span = (Range<usize>, Range<usize>);
+
+/// The members of an object, if all of `text` is one.
 pub fn object<'a>(text: &'a str, arena: &'a Bump) -> Option<BumpVec<'a, Member<'a>>> {
     let bytes = text.as_bytes();
     let mut members = BumpVec::with_capacity_in(32, arena);
-    let mut stack = BumpVec::new_in(arena);
-    let mut at = expect(bytes, blank(bytes, 0), b'{')?;
-    at = blank(bytes, at);
-    if bytes.get(at) != Some(&b'}') {
-        loop {
-            let start = expect(bytes, at, b'"')?;
-            let key_end = string(bytes, start)?;
-            let value_start = colon(bytes, key_end)?;
-            let value_end = value(bytes, value_start, &mut stack)?;
-            members.push((
-                text.get(start..key_end - 1)?,
-                text.get(value_start..value_end)?,
-            ));
-            at = blank(bytes, value_end);
-            match bytes.get(at)? {
-                b',' => at = blank(bytes, at + 1),
-                b'}' => break,
-                _ => return None,
-            }
+    let end = object_end(bytes, &mut Vec::new(), |(key, value)| {
+        members.push((&text[key], &text[value]));
+    })?;
+    (blank(bytes, end) == bytes.len()).then_some(members)
+}
+
+/// One past the object that `bytes` start with; `member` is told of each member. `open` is only
+/// memory that is used again.
+pub fn object_end(bytes: &[u8], open: &mut Vec<u8>, mut member: impl FnMut(Span)) -> Option<usize> {
+    open.clear();
+    let mut at = blank(bytes, expect(bytes, 0, b'{')?);
+    if bytes.get(at) == Some(&b'}') {
+        return Some(at + 1);
+    }
+    loop {
+        let start = expect(bytes, at, b'"')?;
+        let key_end = string(bytes, start)?;
+        let value_start = colon(bytes, key_end)?;
+        let value_end = value(bytes, value_start, open)?;
+        member((start..key_end - 1, value_start..value_end));
+        at = blank(bytes, value_end);
+        match bytes.get(at)? {
+            b',' => at = blank(bytes, at + 1),
+            b'}' => return Some(at + 1),
+            _ => return None,
         }
     }
-    (blank(bytes, at + 1) == bytes.len()).then_some(members)
 }
 
 /// One past the value that starts at `at`. `open` is empty before and after.
-fn value(bytes: &[u8], mut at: usize, open: &mut BumpVec<'_, u8>) -> Option<usize> {
+fn value(bytes: &[u8], mut at: usize, open: &mut Vec<u8>) -> Option<usize> {
     loop {
         let mut done = true;
         at = match *bytes.get(at)? {
@@ -216,7 +226,7 @@ mod tests {
         let arena = Bump::new();
         let members = object("{ \"a\" : [1 , {}] ,\"b\":\"}\" } ", &arena).unwrap();
         assert_eq!(members.as_slice(), [("a", "[1 , {}]"), ("b", "\"}\"")]);
-        assert_eq!(object(" {} ", &arena).unwrap().len(), 0);
+        assert_eq!(object("{} ", &arena).unwrap().len(), 0);
     }
 
     #[test]

@@ -251,7 +251,9 @@ mod tests {
             vec![63, 64, 129],
         ] {
             let mut bits = Bits::default();
-            rows.iter().for_each(|&row| bits.set(row));
+            for &row in &rows {
+                bits.set(row);
+            }
             for row in 0..260 {
                 assert_eq!(
                     bits.get(row),
@@ -261,14 +263,18 @@ mod tests {
             }
             for len in [rows.last().map_or(0, |last| last + 1), 260] {
                 let mut again = Bits::default();
-                rows.iter().for_each(|&row| again.set(row));
+                for &row in &rows {
+                    again.set(row);
+                }
                 let buffer = again.finish(len);
                 let set: Vec<usize> = buffer.set_indices().collect();
                 assert_eq!((buffer.len(), &set), (len, &rows));
             }
         }
         let mut bits = Bits::default();
-        (0..100).for_each(|row| bits.set(row));
+        for row in 0..100 {
+            bits.set(row);
+        }
         bits.put(130, false);
         bits.set(132);
         assert!(bits.get(99) && !bits.get(100) && !bits.get(130) && bits.get(132));
