@@ -138,14 +138,24 @@ pub(crate) fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // The lowest byte marked by this is exact; those above it may be false.
     let zero_bytes = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let found_in = |eight: &[u8; 8]| {
         let word = u64::from_le_bytes(*eight);
-        let found = zero_bytes(word ^ (LOW * u64::from(b'"')))
-            | zero_bytes(word ^ (LOW * u64::from(b'\\')));
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+        let quotes = zero_bytes(word ^ (LOW * u64::from(b'"')));
+        let found = quotes | zero_bytes(word ^ (LOW * u64::from(b'\\')));
+        (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+    };
+    let start = at;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        if let Some(found) = found_in(eight) {
+            return at + found;
         }
         at += 8;
+    }
+    // The last bytes again, with some before that are known to be neither.
+    if at > start
+        && let Some(eight) = bytes.last_chunk()
+    {
+        return found_in(eight).map_or(bytes.len(), |found| bytes.len() - 8 + found);
     }
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest
@@ -316,6 +326,26 @@ mod tests {
             ["1", r#"[2,"]"]"#]
         );
         assert_eq!(members("{}").count() + elements("[ ]").count(), 0);
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_found_at_every_place() {
+        for len in 0..40 {
+            for start in 0..=len {
+                let plain = vec![b'!' | 0x80; len];
+                assert_eq!(quote_or_backslash(&plain, start), len);
+                for place in 0..len {
+                    let mut bytes = plain.clone();
+                    bytes[place] = if place % 2 == 0 { b'"' } else { b'\\' };
+                    let expected = if place >= start { place } else { len };
+                    assert_eq!(
+                        quote_or_backslash(&bytes, start),
+                        expected,
+                        "{len} {start} {place}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
