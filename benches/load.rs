@@ -14,30 +14,10 @@ const MB: usize = 1_000_000;
 const ARCHIVES: [(&str, &str, usize, usize); 6] = [
     ("200 MB of CloudTrail", "cloudtrail", 200 * MB, MB / 2),
     ("200 MB of flow logs", "vpc_flow", 200 * MB, MB),
-    (
-        "one CloudTrail object of 600 MB",
-        "cloudtrail",
-        600 * MB,
-        600 * MB,
-    ),
-    (
-        "one flow log object of 600 MB",
-        "vpc_flow",
-        600 * MB,
-        600 * MB,
-    ),
-    (
-        "10,000 CloudTrail objects of 15 kB",
-        "cloudtrail",
-        150 * MB,
-        15_000,
-    ),
-    (
-        "10,000 flow log objects of 15 kB",
-        "vpc_flow",
-        150 * MB,
-        15_000,
-    ),
+    ("one CloudTrail object of 600 MB", "cloudtrail", 600 * MB, 600 * MB),
+    ("one flow log object of 600 MB", "vpc_flow", 600 * MB, 600 * MB),
+    ("10,000 CloudTrail objects of 15 kB", "cloudtrail", 150 * MB, 15_000),
+    ("10,000 flow log objects of 15 kB", "vpc_flow", 150 * MB, 15_000),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,10 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let events = report["records"]["in"].as_f64().ok_or("no count")?;
         let figures = fs::read_to_string(root.join("time"))?;
-        let figures: Vec<f64> = figures
-            .split_whitespace()
-            .filter_map(|figure| figure.parse().ok())
-            .collect();
+        let figures: Vec<f64> =
+            figures.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
         let [user, system, peak_kib] = figures[..] else {
             return Err("no figures".into());
         };

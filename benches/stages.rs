@@ -15,8 +15,7 @@ const BYTES: usize = 4 << 20;
 fn inflate(criterion: &mut Criterion) {
     let text = support::cloudtrail_object(&mut support::Numbers::new(1), BYTES, 0);
     let mut gz = GzEncoder::new(Vec::new(), Compression::default());
-    gz.write_all(text.as_bytes())
-        .expect("memory takes everything");
+    gz.write_all(text.as_bytes()).expect("memory takes everything");
     let object = Bytes::from(gz.finish().expect("memory takes everything"));
     let mut group = criterion.benchmark_group("inflate");
     group.throughput(Throughput::Bytes(text.len() as u64));
@@ -27,9 +26,7 @@ fn inflate(criterion: &mut Criterion) {
             let mut input = object.clone();
             while !input.is_empty() {
                 out.clear();
-                inflate
-                    .run(&mut input, &mut out)
-                    .expect("the object is sound");
+                inflate.run(&mut input, &mut out).expect("the object is sound");
                 black_box(&out);
             }
         });
@@ -64,10 +61,7 @@ fn frame(criterion: &mut Criterion) {
 
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode to rows");
-    let limits = Limits {
-        rows: 8192,
-        input_bytes: 4 << 20,
-    };
+    let limits = Limits { rows: 8192, input_bytes: 4 << 20 };
     for name in ["cloudtrail", "vpc_flow"] {
         let mut numbers = support::Numbers::new(1);
         let text = match name {

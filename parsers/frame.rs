@@ -52,12 +52,8 @@ impl Position {
         let record = &input[..end];
         let len = dropped + end as u64;
         let keep = dropped == 0 && end <= MAX_RECORD_BYTES;
-        let frame = Frame {
-            byte: self.byte - dropped,
-            bytes: keep.then_some(record),
-            len,
-            checked: false,
-        };
+        let frame =
+            Frame { byte: self.byte - dropped, bytes: keep.then_some(record), len, checked: false };
         self.advance(input, end);
         frame
     }
@@ -145,15 +141,7 @@ impl JsonRecords {
             // A whole and sound record, as nearly all are, is checked while its end is looked for.
             if self.position.scanned == 0
                 && self.position.dropped == 0
-                && matches!(
-                    scan,
-                    Scan::Nested {
-                        open: b'{',
-                        depth: 0,
-                        in_string: false,
-                        ..
-                    }
-                )
+                && matches!(scan, Scan::Nested { open: b'{', depth: 0, in_string: false, .. })
             {
                 self.members.clear();
                 let members = &mut self.members;
@@ -161,10 +149,7 @@ impl JsonRecords {
                 if let Some(end) = end.filter(|&end| end <= MAX_RECORD_BYTES) {
                     self.scan = None;
                     let frame = self.position.frame(input, end);
-                    return Ok(Some(Frame {
-                        checked: true,
-                        ..frame
-                    }));
+                    return Ok(Some(Frame { checked: true, ..frame }));
                 }
             }
             match scan.run(&input[self.position.scanned..]) {
@@ -239,10 +224,7 @@ impl JsonRecords {
             (_, b'{') => self.scan = Some(Scan::braces(0)),
             (_, b'[') => self.scan = Some(Scan::nested(b'[', b']', 0)),
             (_, b'"') => {
-                self.scan = Some(Scan::String {
-                    escaped: false,
-                    open: false,
-                });
+                self.scan = Some(Scan::String { escaped: false, open: false });
             }
             _ => self.scan = Some(Scan::Scalar),
         }
@@ -255,11 +237,7 @@ impl JsonRecords {
         if eof && (open || !input.is_empty()) {
             let byte = self.position.byte - self.position.dropped;
             let what = "the JSON ends inside a record or list";
-            return Err(DecodeError {
-                what,
-                byte,
-                other_source: false,
-            });
+            return Err(DecodeError { what, byte, other_source: false });
         }
         Ok(None)
     }
@@ -286,10 +264,7 @@ fn records_of(input: &[u8]) -> Root {
             let mut scan = match input[at] {
                 b'{' => Scan::braces(0),
                 b'[' => Scan::nested(b'[', b']', 0),
-                b'"' => Scan::String {
-                    escaped: false,
-                    open: false,
-                },
+                b'"' => Scan::String { escaped: false, open: false },
                 _ => Scan::Scalar,
             };
             Some(at + scan.run(&input[at..])?)
@@ -321,13 +296,7 @@ fn records_of(input: &[u8]) -> Root {
 enum Scan {
     /// An object or list: only its own kind of bracket counts, so that a wrong bracket of the
     /// other kind costs no more than its record.
-    Nested {
-        open: u8,
-        close: u8,
-        depth: u32,
-        in_string: bool,
-        escaped: bool,
-    },
+    Nested { open: u8, close: u8, depth: u32, in_string: bool, escaped: bool },
     /// A string.
     String { escaped: bool, open: bool },
     /// A number or literal.
@@ -342,13 +311,7 @@ impl Scan {
     }
 
     fn nested(open: u8, close: u8, depth: u32) -> Self {
-        Self::Nested {
-            open,
-            close,
-            depth,
-            in_string: false,
-            escaped: false,
-        }
+        Self::Nested { open, close, depth, in_string: false, escaped: false }
     }
 
     /// One past the value, if it ends in `bytes`.
@@ -366,13 +329,7 @@ impl Scan {
                 }
                 string(bytes, at, escaped)
             }
-            Self::Nested {
-                open,
-                close,
-                depth,
-                in_string,
-                escaped,
-            } => {
+            Self::Nested { open, close, depth, in_string, escaped } => {
                 let mut at = 0;
                 loop {
                     if *in_string {
@@ -451,44 +408,27 @@ mod tests {
             "{\"Records\":[{\"a\":\"}]\\\"\"},{\"b\":[{}]}]}",
             &["{\"a\":\"}]\\\"\"}", "{\"b\":[{}]}"],
         ),
-        (
-            "\u{feff} {\"x\":{\"y\":1},\"Records\": [\r\n{} ] , \"z\":\"}\" }\n",
-            &["{}"],
-        ),
-        (
-            "[{\"a\":1}, null,\"x,]\", 12 ,[{}]]",
-            &["{\"a\":1}", "null", "\"x,]\"", "12", "[{}]"],
-        ),
+        ("\u{feff} {\"x\":{\"y\":1},\"Records\": [\r\n{} ] , \"z\":\"}\" }\n", &["{}"]),
+        ("[{\"a\":1}, null,\"x,]\", 12 ,[{}]]", &["{\"a\":1}", "null", "\"x,]\"", "12", "[{}]"]),
         ("{\"a\":1}", &["{\"a\":1}"]),
         (
             "{\"a\":1}\n{\"Records\":1}\nnot json\n{}",
             &["{\"a\":1}", "{\"Records\":1}", "not json", "{}"],
         ),
-        (
-            "{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}",
-            &["{}", "{\"b\":1}"],
-        ),
-        (
-            "{\"Records\":[{\"a\":]},{\"b\":1}]}",
-            &["{\"a\":]}", "{\"b\":1}"],
-        ),
+        ("{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}", &["{}", "{\"b\":1}"]),
+        ("{\"Records\":[{\"a\":]},{\"b\":1}]}", &["{\"a\":]}", "{\"b\":1}"]),
     ];
 
     #[test]
     fn every_root_form_gives_its_records() {
         for (input, expected) in FORMS {
             let (found, error) = frames(input.as_bytes(), &[]);
-            let texts: Vec<_> = found
-                .iter()
-                .map(|(_, bytes)| std::str::from_utf8(bytes).unwrap())
-                .collect();
+            let texts: Vec<_> =
+                found.iter().map(|(_, bytes)| std::str::from_utf8(bytes).unwrap()).collect();
             assert_eq!(&texts, expected, "{input}");
             assert_eq!(error, None, "{input}");
             for (byte, bytes) in found {
-                assert!(
-                    input.as_bytes()[byte as usize..].starts_with(&bytes),
-                    "{input}"
-                );
+                assert!(input.as_bytes()[byte as usize..].starts_with(&bytes), "{input}");
             }
         }
     }

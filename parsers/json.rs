@@ -47,10 +47,7 @@ pub fn is_string(raw: &str) -> bool {
 
 /// The members of an object in order: key between its quotes, raw value.
 pub fn members(object: &str) -> impl Iterator<Item = Member<'_>> {
-    let mut cursor = Cursor {
-        text: object,
-        at: 1,
-    };
+    let mut cursor = Cursor { text: object, at: 1 };
     std::iter::from_fn(move || {
         if cursor.skip_to_value()? != b'"' {
             return None;
@@ -72,10 +69,7 @@ pub fn elements(list: &str) -> impl Iterator<Item = &str> {
 
 /// The member `key` of an object; the last one if there are several.
 pub fn member<'a>(object: &'a str, key: &str) -> Option<&'a str> {
-    members(object)
-        .filter(|(name, _)| *name == key)
-        .last()
-        .map(|(_, value)| value)
+    members(object).filter(|(name, _)| *name == key).last().map(|(_, value)| value)
 }
 
 struct Cursor<'a> {
@@ -110,10 +104,7 @@ fn value_end(bytes: &[u8], at: usize) -> usize {
         b'[' => container_end(bytes, at, b'[', b']'),
         _ => {
             let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']') || byte.is_ascii_whitespace();
-            let len = bytes[at..]
-                .iter()
-                .position(ends)
-                .unwrap_or(bytes.len() - at);
+            let len = bytes[at..].iter().position(ends).unwrap_or(bytes.len() - at);
             at + len.max(1)
         }
     }
@@ -158,10 +149,7 @@ pub(crate) fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
         return found_in(eight).map_or(bytes.len(), |found| bytes.len() - 8 + found);
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    at + rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\'))
-        .unwrap_or(rest.len())
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 fn container_end(bytes: &[u8], mut at: usize, open: u8, close: u8) -> usize {
@@ -218,31 +206,21 @@ fn escape(text: &str) -> (char, &str) {
         Some(b't') => simple('\t'),
         Some(b'u') => unicode_escape(text),
         Some(&byte) if byte.is_ascii() => simple(char::from(byte)),
-        _ => (
-            char::REPLACEMENT_CHARACTER,
-            text.get(1..).unwrap_or_default(),
-        ),
+        _ => (char::REPLACEMENT_CHARACTER, text.get(1..).unwrap_or_default()),
     }
 }
 
 fn unicode_escape(text: &str) -> (char, &str) {
     let unit = |text: &str| -> Option<u32> {
-        text.starts_with("\\u")
-            .then(|| u32::from_str_radix(text.get(2..6)?, 16).ok())?
+        text.starts_with("\\u").then(|| u32::from_str_radix(text.get(2..6)?, 16).ok())?
     };
     let rest = text.get(6..).unwrap_or_default();
     let high = unit(text).unwrap_or(0xd800);
     if let (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) = (high, unit(rest)) {
         let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-        return (
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            &rest[6..],
-        );
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..]);
     }
-    (
-        char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
-        rest,
-    )
+    (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), rest)
 }
 
 /// The value without insignificant white space, spelled as it was (J1), but that a lone surrogate
@@ -313,18 +291,8 @@ mod tests {
     fn members_and_elements_are_slices_of_the_input() {
         let object = r#"{ "a" : 1 , "b":{"c":"}\"]"},"d":[1,[2,"]"]] }"#;
         let found: Vec<_> = members(object).collect();
-        assert_eq!(
-            found,
-            [
-                ("a", "1"),
-                ("b", r#"{"c":"}\"]"}"#),
-                ("d", r#"[1,[2,"]"]]"#)
-            ]
-        );
-        assert_eq!(
-            elements(found[2].1).collect::<Vec<_>>(),
-            ["1", r#"[2,"]"]"#]
-        );
+        assert_eq!(found, [("a", "1"), ("b", r#"{"c":"}\"]"}"#), ("d", r#"[1,[2,"]"]]"#)]);
+        assert_eq!(elements(found[2].1).collect::<Vec<_>>(), ["1", r#"[2,"]"]"#]);
         assert_eq!(members("{}").count() + elements("[ ]").count(), 0);
     }
 

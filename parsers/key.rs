@@ -33,14 +33,8 @@ impl ObjectKey {
             key = key.replace("%3D", "=").replace("%3d", "=");
         }
         let name_start = last_segment(&key, "AWSLogs").unwrap_or(0);
-        let mut this = Self {
-            key,
-            name_start,
-            account: 0..0,
-            region: 0..0,
-            day: None,
-            stamp: None,
-        };
+        let mut this =
+            Self { key, name_start, account: 0..0, region: 0..0, day: None, stamp: None };
         let segments: Vec<Range<usize>> = segments(&this.key, this.name_start).collect();
         let folders = &segments[..segments.len().saturating_sub(1)];
         let parts: Vec<Range<usize>> = this.file_parts().collect();
@@ -57,11 +51,7 @@ impl ObjectKey {
             .iter()
             .filter(|_| this.key[this.name_start..].starts_with("AWSLogs/"))
             .find(|range| is_digits(text(range)) && range.len() > 4);
-        let named = || {
-            parts
-                .first()
-                .filter(|part| parts.len() > 2 && is_digits(text(part)))
-        };
+        let named = || parts.first().filter(|part| parts.len() > 2 && is_digits(text(part)));
         let account = labelled("aws-account-id=").or(plain_account.or_else(named).cloned());
         let is_region = |range: &&Range<usize>| looks_like_region(text(range));
         let region = labelled("aws-region=")
@@ -117,11 +107,7 @@ impl ObjectKey {
     /// there is no `AWSLogs`), an `aws-service=` folder, or the second part of AWS's file name.
     pub fn service(&self, known: impl Fn(&str) -> bool) -> Option<&str> {
         let folders = segments(&self.key, self.name_start).map(|range| &self.key[range]);
-        let names = self
-            .file_parts()
-            .map(|range| &self.key[range])
-            .skip(1)
-            .take(1);
+        let names = self.file_parts().map(|range| &self.key[range]).skip(1).take(1);
         folders
             .map(|segment| segment.strip_prefix("aws-service=").unwrap_or(segment))
             .chain(names)
@@ -153,10 +139,7 @@ fn segments(key: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
 /// Where the last folder of this name starts.
 fn last_segment(key: &str, name: &str) -> Option<usize> {
     let folders = segments(key, 0).filter(|range| range.end < key.len());
-    folders
-        .filter(|range| &key[range.clone()] == name)
-        .last()
-        .map(|range| range.start)
+    folders.filter(|range| &key[range.clone()] == name).last().map(|range| range.start)
 }
 
 /// `us-east-1`, `us-gov-west-1`, `ap-southeast-2`.
@@ -179,11 +162,8 @@ fn day_of(year: &str, month: &str, day: &str) -> Option<i32> {
         (digits.len() == len && digits.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
         digits.parse().ok()
     };
-    let (year, month, day) = (
-        number(year, "year=", 4)?,
-        number(month, "month=", 2)?,
-        number(day, "day=", 2)?,
-    );
+    let (year, month, day) =
+        (number(year, "year=", 4)?, number(month, "month=", 2)?, number(day, "day=", 2)?);
     time::day_from_civil(year, month, day).map(|day| day as i32)
 }
 
@@ -193,11 +173,7 @@ fn stamp_ms(text: &str) -> Option<i64> {
     if !matches!(bytes.len(), 14 | 16) || bytes[8] != b'T' || !text.ends_with('Z') {
         return None;
     }
-    let seconds = if bytes.len() == 16 {
-        text.get(13..15)?
-    } else {
-        "00"
-    };
+    let seconds = if bytes.len() == 16 { text.get(13..15)? } else { "00" };
     let parts = [text.get(0..4)?, text.get(4..6)?, text.get(6..8)?];
     let clock = [text.get(9..11)?, text.get(11..13)?, seconds];
     time::from_text(&format!("{}T{}Z", parts.join("-"), clock.join(":")))
@@ -223,10 +199,7 @@ mod tests {
             assert_eq!(key.account(), Some("111122223333"), "{key:?}");
             assert_eq!(key.region(), Some("us-east-1"), "{key:?}");
             assert_eq!(key.day(), Some(19_844), "{key:?}");
-            assert_eq!(
-                key.service(|segment| segment == "CloudTrail"),
-                Some("CloudTrail")
-            );
+            assert_eq!(key.service(|segment| segment == "CloudTrail"), Some("CloudTrail"));
         }
     }
 
@@ -242,10 +215,7 @@ mod tests {
     #[test]
     fn a_key_without_hints_tells_nothing() {
         let key = ObjectKey::new("case/2024/notes.txt");
-        assert_eq!(
-            (key.account(), key.region(), key.day(), key.stamp()),
-            (None, None, None, None)
-        );
+        assert_eq!((key.account(), key.region(), key.day(), key.stamp()), (None, None, None, None));
     }
 
     #[test]

@@ -74,7 +74,5 @@ pub(crate) fn cut_text(text: &str) -> &str {
     if text.len() <= MAX_TEXT_CHARS {
         return text;
     }
-    text.char_indices()
-        .nth(MAX_TEXT_CHARS)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end])
 }

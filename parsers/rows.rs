@@ -43,12 +43,7 @@ pub struct Filter {
 
 impl Default for Filter {
     fn default() -> Self {
-        Self {
-            since: i64::MIN,
-            until: i64::MAX,
-            accounts: Vec::new(),
-            regions: Vec::new(),
-        }
+        Self { since: i64::MIN, until: i64::MAX, accounts: Vec::new(), regions: Vec::new() }
     }
 }
 
@@ -182,10 +177,7 @@ impl Rows {
     /// What follows is of this object.
     pub fn begin_object(&mut self, object: u32) {
         self.open_record = false;
-        self.counts.push(ObjectCounts {
-            object,
-            ..ObjectCounts::default()
-        });
+        self.counts.push(ObjectCounts { object, ..ObjectCounts::default() });
     }
 
     /// A record of `len` bytes has been read; it is pushed or rejected next.
@@ -266,10 +258,7 @@ impl Rows {
             rejects: std::mem::take(&mut self.rejects),
             counts: std::mem::take(&mut self.counts),
         };
-        self.counts.extend(object.map(|object| ObjectCounts {
-            object,
-            ..Default::default()
-        }));
+        self.counts.extend(object.map(|object| ObjectCounts { object, ..Default::default() }));
         Some(chunk).filter(|chunk| {
             !chunk.tables.is_empty()
                 || !chunk.rejects.is_empty()
@@ -298,16 +287,10 @@ impl Rows {
         {
             return self.last_partition;
         }
-        let partition = Partition {
-            region: event.region().into(),
-            account: event.account().into(),
-            day,
-        };
+        let partition =
+            Partition { region: event.region().into(), account: event.account().into(), day };
         let next = self.partitions.len() as u32;
-        self.last_partition = *self
-            .partition_numbers
-            .entry(partition.clone())
-            .or_insert(next);
+        self.last_partition = *self.partition_numbers.entry(partition.clone()).or_insert(next);
         if self.last_partition == next {
             self.partitions.push(partition);
         }
@@ -337,22 +320,11 @@ mod tests {
     #[test]
     fn a_filter_covers_what_is_narrower() {
         let all = Filter::default();
-        let day = Filter {
-            since: 0,
-            until: 86_400_000,
-            ..Filter::default()
-        };
-        let account = Filter {
-            accounts: vec!["1".into()],
-            ..day.clone()
-        };
+        let day = Filter { since: 0, until: 86_400_000, ..Filter::default() };
+        let account = Filter { accounts: vec!["1".into()], ..day.clone() };
         assert!(all.covers(&day) && day.covers(&account) && account.covers(&account));
         assert!(!day.covers(&all) && !account.covers(&day));
-        let both = account.union(&Filter {
-            since: -5,
-            accounts: vec!["2".into()],
-            ..day.clone()
-        });
+        let both = account.union(&Filter { since: -5, accounts: vec!["2".into()], ..day.clone() });
         assert!(both.covers(&account) && both.since == -5 && both.accounts == ["1", "2"]);
         assert_eq!(account.union(&day).accounts, Vec::<String>::new());
     }

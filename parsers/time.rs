@@ -27,16 +27,9 @@ pub fn from_text(text: &str) -> Option<i64> {
     if separators.iter().any(|&(at, byte)| bytes[at] != byte) {
         return None;
     }
-    let day = day_from_civil(
-        digits(bytes, 0..4)?,
-        digits(bytes, 5..7)?,
-        digits(bytes, 8..10)?,
-    )?;
-    let (hour, minute, second) = (
-        digits(bytes, 11..13)?,
-        digits(bytes, 14..16)?,
-        digits(bytes, 17..19)?,
-    );
+    let day = day_from_civil(digits(bytes, 0..4)?, digits(bytes, 5..7)?, digits(bytes, 8..10)?)?;
+    let (hour, minute, second) =
+        (digits(bytes, 11..13)?, digits(bytes, 14..16)?, digits(bytes, 17..19)?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -49,22 +42,11 @@ pub fn from_text(text: &str) -> Option<i64> {
 /// Milliseconds of a number as it is spelled in JSON or text (T4).
 pub fn from_number(text: &str) -> Option<i64> {
     if let Ok(whole) = text.parse::<i64>() {
-        let ms = if (whole as f64) < SECONDS_BELOW {
-            whole.checked_mul(1000)?
-        } else {
-            whole
-        };
+        let ms = if (whole as f64) < SECONDS_BELOW { whole.checked_mul(1000)? } else { whole };
         return in_range(ms);
     }
-    let number: f64 = text
-        .parse()
-        .ok()
-        .filter(|number: &f64| number.is_finite())?;
-    let ms = if number < SECONDS_BELOW {
-        exact_ms(text, number)
-    } else {
-        number
-    };
+    let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
+    let ms = if number < SECONDS_BELOW { exact_ms(text, number) } else { number };
     in_range(ms as i64)
 }
 
@@ -150,11 +132,7 @@ fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
         return None;
     }
     let digit = |at: usize| {
-        if at < count {
-            i64::from(rest[at] - b'0')
-        } else {
-            0
-        }
+        if at < count { i64::from(rest[at] - b'0') } else { 0 }
     };
     Some((digit(0) * 100 + digit(1) * 10 + digit(2), &rest[count..]))
 }
@@ -174,8 +152,7 @@ fn offset(bytes: &[u8]) -> Option<i64> {
 
 fn digits(bytes: &[u8], range: std::ops::Range<usize>) -> Option<i64> {
     bytes[range].iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit()
-            .then(|| value * 10 + i64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
     })
 }
 

@@ -29,10 +29,7 @@ pub struct Leaves<'a> {
 impl<'a> Leaves<'a> {
     /// No leaves.
     pub fn new(arena: &'a Bump) -> Self {
-        Self {
-            arena,
-            entries: BumpVec::new_in(arena),
-        }
+        Self { arena, entries: BumpVec::new_in(arena) }
     }
 
     /// The arena that texts live in.
@@ -47,10 +44,7 @@ impl<'a> Leaves<'a> {
 
     /// Adds every leaf of a raw JSON value.
     pub fn json(&mut self, path: &'a str, raw: &'a str) {
-        let level = 1 + path
-            .bytes()
-            .filter(|byte| matches!(byte, b'.' | b'['))
-            .count();
+        let level = 1 + path.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count();
         self.walk(path, raw, level);
     }
 
@@ -63,11 +57,7 @@ impl<'a> Leaves<'a> {
     }
 
     fn join(&self, prefix: &str, key: &'a str) -> &'a str {
-        if prefix.is_empty() {
-            key
-        } else {
-            self.concat(&[prefix, ".", key])
-        }
+        if prefix.is_empty() { key } else { self.concat(&[prefix, ".", key]) }
     }
 
     fn concat(&self, parts: &[&str]) -> &'a str {
@@ -105,18 +95,11 @@ impl<'a> Leaves<'a> {
     pub fn finish(self) -> &'a [(&'a str, &'a str)] {
         let entries = self.entries.into_bump_slice();
         let equal_paths = if entries.len() <= FEW {
-            entries
-                .iter()
-                .enumerate()
-                .any(|(i, a)| entries[..i].iter().any(|b| a.0 == b.0))
+            entries.iter().enumerate().any(|(i, a)| entries[..i].iter().any(|b| a.0 == b.0))
         } else {
             true
         };
-        if equal_paths {
-            join_equal_paths(self.arena, entries)
-        } else {
-            entries
-        }
+        if equal_paths { join_equal_paths(self.arena, entries) } else { entries }
     }
 }
 
@@ -145,19 +128,14 @@ fn last_of_equal_keys<'m, 'a>(
     members: &'m [(&'a str, &'a str)],
 ) -> &'m [(&'a str, &'a str)] {
     if members.len() <= FEW {
-        let twice = members
-            .iter()
-            .enumerate()
-            .any(|(i, a)| members[..i].iter().any(|b| a.0 == b.0));
+        let twice =
+            members.iter().enumerate().any(|(i, a)| members[..i].iter().any(|b| a.0 == b.0));
         if !twice {
             return members;
         }
     }
-    let last: HashMap<&str, usize> = members
-        .iter()
-        .enumerate()
-        .map(|(at, (key, _))| (*key, at))
-        .collect();
+    let last: HashMap<&str, usize> =
+        members.iter().enumerate().map(|(at, (key, _))| (*key, at)).collect();
     let kept: Vec<_> = members
         .iter()
         .enumerate()
@@ -175,30 +153,20 @@ mod tests {
         let arena = Bump::new();
         let mut leaves = Leaves::new(&arena);
         leaves.json("a", raw);
-        leaves
-            .finish()
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        leaves.finish().iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
     fn leaves_keep_their_path_and_spelling() {
         let raw = r#"{"b":[{"c":1.50},{"c":true,"d":""}],"x.y":"\u0041","n":null,"e":[{},[]]}"#;
         let expected = [("a.b[].c", "1.50,true"), ("a.b[].d", ""), ("a.x.y", "A")];
-        assert_eq!(
-            flat(raw),
-            expected.map(|(k, v)| (k.to_owned(), v.to_owned()))
-        );
+        assert_eq!(flat(raw), expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     }
 
     #[test]
     fn the_last_of_duplicate_keys_counts_at_every_level() {
         assert_eq!(flat(r#"{"b":{"c":1,"c":2},"d":1,"d":3}"#).len(), 2);
-        assert_eq!(
-            flat(r#"{"b":1,"b":2}"#),
-            [("a.b".to_owned(), "2".to_owned())]
-        );
+        assert_eq!(flat(r#"{"b":1,"b":2}"#), [("a.b".to_owned(), "2".to_owned())]);
         let many: Vec<String> = (0..100).map(|i| format!(r#""k{}":{i}"#, i % 50)).collect();
         let found = flat(&format!("{{{}}}", many.join(",")));
         assert_eq!((found.len(), found[0].1.as_str()), (50, "50"));

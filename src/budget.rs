@@ -55,9 +55,7 @@ impl Budget {
         }
         let partition_bytes = (memory_bytes / 8).min(256 * MIB);
         let fixed = PROCESS_BYTES + READ_AHEAD_BYTES + partition_bytes;
-        let lanes = (memory_bytes - fixed)
-            .div_euclid(LANE_BYTES)
-            .clamp(1, jobs.max(1));
+        let lanes = (memory_bytes - fixed).div_euclid(LANE_BYTES).clamp(1, jobs.max(1));
         Ok(Self {
             threads: jobs.max(1),
             lanes,
@@ -82,10 +80,6 @@ mod tests {
         assert_eq!(lanes(512, 2), 2);
         assert_eq!(lanes(512, 64), 10);
         assert_eq!(lanes(128, 64), 1);
-        assert!(
-            Budget::new(100 * MIB, 1)
-                .unwrap_err()
-                .contains("at least 128MB")
-        );
+        assert!(Budget::new(100 * MIB, 1).unwrap_err().contains("at least 128MB"));
     }
 }

@@ -69,20 +69,10 @@ struct Load {
     #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
     source: Option<&'static Source>,
     /// Only events of this account (repeat, or separate by commas)
-    #[arg(
-        long = "account",
-        env = "TRAILHOUND_ACCOUNT",
-        value_delimiter = ',',
-        value_name = "ID"
-    )]
+    #[arg(long = "account", env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
     accounts: Vec<String>,
     /// Only events of this region (repeat, or separate by commas)
-    #[arg(
-        long = "region",
-        env = "TRAILHOUND_REGION",
-        value_delimiter = ',',
-        value_name = "NAME"
-    )]
+    #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
     regions: Vec<String>,
     /// Only events from this time on: a date, or a time as in RFC 3339; UTC
     #[arg(long, env = "TRAILHOUND_SINCE", value_parser = parse_time, value_name = "TIME")]
@@ -156,10 +146,7 @@ impl Cli {
 /// Prints a result. A reader that has gone away, such as `head`, is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
@@ -170,9 +157,7 @@ fn describe(field: &Field, level: usize, out: &mut String) -> std::fmt::Result {
     match field.data_type() {
         DataType::Struct(fields) => {
             writeln!(out, "{indent}{name}: struct")?;
-            fields
-                .iter()
-                .try_for_each(|field| describe(field, level + 1, out))
+            fields.iter().try_for_each(|field| describe(field, level + 1, out))
         }
         DataType::List(element) => {
             writeln!(out, "{indent}{name}: list")?;
@@ -185,11 +170,7 @@ fn describe(field: &Field, level: usize, out: &mut String) -> std::fmt::Result {
 
 impl Load {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let progress = if self.quiet {
-            Progress::hidden()
-        } else {
-            Progress::start(&self.paths)
-        };
+        let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
         let (json, strict, quiet) = (self.json, self.strict, self.quiet);
         let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -237,10 +218,7 @@ impl Load {
         }
         Ok(Settings {
             paths: self.paths,
-            places: Places {
-                lake: self.lake,
-                state,
-            },
+            places: Places { lake: self.lake, state },
             source: self.source,
             filter,
             budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,
@@ -283,10 +261,8 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
         "b" => 1,
         _ => return Err("expected a size such as 512MB or 2GB".into()),
     };
-    let number: usize = digits
-        .trim()
-        .parse()
-        .map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
+    let number: usize =
+        digits.trim().parse().map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".into())
 }
 
@@ -302,9 +278,8 @@ mod tests {
         let mut command = Cli::command();
         command.build();
         let load = command.find_subcommand("load").unwrap();
-        for flag in load
-            .get_opts()
-            .filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
+        for flag in
+            load.get_opts().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
         {
             let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
             let variable = flag.get_env().and_then(|name| name.to_str());

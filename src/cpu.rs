@@ -45,9 +45,7 @@ impl Cpu {
             // Nobody waits any more if the run was cancelled: the result is of no use then.
             drop(sender.send(result));
         });
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(Panicked("work was dropped".into())))
+        receiver.await.unwrap_or_else(|_| Err(Panicked("work was dropped".into())))
     }
 }
 
@@ -58,6 +56,5 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
 
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into())
 }

@@ -9,10 +9,7 @@
 //! A zstd frame with a window over 8 MiB (`--long`) is refused: it would need that much memory.
 //! # Reference
 //! RFC 1952 for gzip, RFC 8878 for zstd.
-#![allow(
-    clippy::disallowed_types,
-    reason = "this is the module that the rule leaves them to"
-)]
+#![allow(clippy::disallowed_types, reason = "this is the module that the rule leaves them to")]
 
 use bytes::{Buf, Bytes};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -35,11 +32,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self {
-            ratio: 1000,
-            free_bytes: 16 << 20,
-            max_bytes: 64 << 30,
-        }
+        Self { ratio: 1000, free_bytes: 16 << 20, max_bytes: 64 << 30 }
     }
 }
 
@@ -79,13 +72,7 @@ pub struct Inflate {
 impl Inflate {
     /// For an object of unknown format.
     pub fn new(caps: Caps) -> Self {
-        Self {
-            caps,
-            format: Format::Unknown,
-            head: Vec::new(),
-            in_bytes: 0,
-            out_bytes: 0,
-        }
+        Self { caps, format: Format::Unknown, head: Vec::new(), in_bytes: 0, out_bytes: 0 }
     }
 
     /// Takes bytes from `input` and appends what they hold to `out`, up to its capacity. Returns
@@ -110,10 +97,7 @@ impl Inflate {
             self.in_bytes += (in_before - input.len()) as u64;
             self.out_bytes += (out.len() - out_before) as u64;
             result.map_err(|what| self.error(what))?;
-            let by_ratio = self
-                .in_bytes
-                .saturating_mul(self.caps.ratio)
-                .max(self.caps.free_bytes);
+            let by_ratio = self.in_bytes.saturating_mul(self.caps.ratio).max(self.caps.free_bytes);
             if self.out_bytes > by_ratio.min(self.caps.max_bytes) {
                 return Err(self.error(format!(
                     "decompression limit: over {} times the object, or over {} bytes",
@@ -184,11 +168,7 @@ impl Inflate {
     }
 
     fn error(&self, what: String) -> InflateError {
-        InflateError {
-            what,
-            out_bytes: self.out_bytes,
-            in_bytes: self.in_bytes,
-        }
+        InflateError { what, out_bytes: self.out_bytes, in_bytes: self.in_bytes }
     }
 }
 
@@ -202,10 +182,7 @@ fn format_of(head: &[u8]) -> Result<Format, InflateError> {
             Ok(decoder)
         });
         return match decoder {
-            Ok(decoder) => Ok(Format::Zstd {
-                decoder: Box::new(decoder),
-                in_frame: true,
-            }),
+            Ok(decoder) => Ok(Format::Zstd { decoder: Box::new(decoder), in_frame: true }),
             Err(error) => Err(InflateError {
                 what: format!("cannot start the zstd decoder: {error}"),
                 out_bytes: 0,
@@ -232,10 +209,7 @@ mod tests {
 
     /// Everything before an error, with pieces of `piece` bytes and room for `room` at a time.
     fn inflate(object: &[u8], piece: usize, room: usize) -> (Vec<u8>, Option<InflateError>) {
-        let mut inflate = Inflate::new(Caps {
-            free_bytes: 1 << 20,
-            ..Caps::default()
-        });
+        let mut inflate = Inflate::new(Caps { free_bytes: 1 << 20, ..Caps::default() });
         let mut all = Vec::new();
         let mut out = Vec::with_capacity(room);
         let mut pieces: Vec<Bytes> = object.chunks(piece).map(Bytes::copy_from_slice).collect();
@@ -303,19 +277,11 @@ mod tests {
         let at = bad_crc.len() - 6;
         bad_crc[at] ^= 1;
         let (found, error) = inflate(&bad_crc, 100, 4096);
-        assert!(
-            error
-                .expect("its checksum is wrong")
-                .what
-                .starts_with("broken gzip data")
-        );
+        assert!(error.expect("its checksum is wrong").what.starts_with("broken gzip data"));
         assert_eq!(found, text);
 
         let (found, error) = inflate(&[whole, b"garbage".to_vec()].concat(), 100, 4096);
-        assert_eq!(
-            error.expect("garbage follows").what,
-            "garbage after a gzip member"
-        );
+        assert_eq!(error.expect("garbage follows").what, "garbage after a gzip member");
         assert_eq!(found, text);
     }
 
@@ -326,12 +292,7 @@ mod tests {
         encoder.write_all(&vec![0; 64 << 20]).unwrap();
         let bomb = encoder.finish().unwrap();
         let (found, error) = inflate(&bomb, 1 << 10, 1 << 16);
-        assert!(
-            error
-                .expect("it is over the cap")
-                .what
-                .starts_with("decompression limit")
-        );
+        assert!(error.expect("it is over the cap").what.starts_with("decompression limit"));
         assert!(found.len() < 64 << 20);
     }
 }

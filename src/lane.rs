@@ -9,6 +9,8 @@
 //! # Reference
 //! Design section 2.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use parsers::{Chunk, Decode, Rows};
 
@@ -28,6 +30,19 @@ pub enum LaneStep {
     Done(Result<(), ObjectError>),
 }
 
+/// An object that is in memory as a whole.
+pub struct Whole {
+    /// Its number in the batch.
+    pub object: u32,
+    /// Its bytes.
+    pub input: Bytes,
+    /// What reads it.
+    pub decoder: Box<dyn Decode>,
+}
+
+/// What became of objects, by their numbers.
+pub type Ends = Vec<(u32, Result<(), ObjectError>)>;
+
 /// Rows under construction and the object that is being read.
 pub struct Lane {
     rows: Rows,
@@ -35,18 +50,14 @@ pub struct Lane {
     pump: Option<Pump>,
     window: Vec<u8>,
     window_bytes: usize,
+    /// The object that [`Lane::run`] is at, and what is left of it.
+    whole: (u32, Bytes),
 }
 
 impl Lane {
     /// An idle lane.
     pub fn new(rows: Rows, caps: Caps, window_bytes: usize) -> Self {
-        Self {
-            rows,
-            caps,
-            pump: None,
-            window: Vec::new(),
-            window_bytes,
-        }
+        Self { rows, caps, pump: None, window: Vec::new(), window_bytes, whole: Default::default() }
     }
 
     /// Starts an object, which has this number in the batch.
@@ -76,6 +87,25 @@ impl Lane {
             Err(panic) => {
                 self.rows.abandon_record();
                 self.end(Err(ObjectError::Panic(panic.0)))
+            }
+        }
+    }
+
+    /// Decodes whole objects until there is a chunk for the sinks, or none is left.
+    pub fn run(&mut self, objects: &mut VecDeque<Whole>, ends: &mut Ends) -> Option<Chunk> {
+        loop {
+            if self.pump.is_none() {
+                let next = objects.pop_front()?;
+                self.begin(next.object, next.decoder);
+                self.whole = (next.object, next.input);
+            }
+            let (object, mut input) = std::mem::take(&mut self.whole);
+            let step = self.step(&mut input, true);
+            self.whole = (object, input);
+            match step {
+                LaneStep::Chunk(chunk) => return Some(chunk),
+                LaneStep::Done(end) => ends.push((object, end)),
+                LaneStep::NeedInput => {}
             }
         }
     }

@@ -176,11 +176,7 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: &Path) -> Self {
-        Self {
-            folder: state.join("ledger/v1"),
-            days: HashMap::new(),
-            cached: 0,
-        }
+        Self { folder: state.join("ledger/v1"), days: HashMap::new(), cached: 0 }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -212,11 +208,7 @@ impl Ledger {
     pub fn batch(&self, batch: &str) -> Result<BTreeMap<String, Vec<Entry>>, LedgerError> {
         let mut days = BTreeMap::new();
         for folder in files(&self.folder)? {
-            let name = folder
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some(day) = name.strip_prefix("day=") else {
                 continue;
             };
@@ -231,15 +223,11 @@ impl Ledger {
 
 /// What a folder holds; nothing if there is no such folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
-    let on_error = |source| LedgerError {
-        path: folder.to_owned(),
-        source,
-    };
+    let on_error = |source| LedgerError { path: folder.to_owned(), source };
     match fs::read_dir(folder) {
         Ok(entries) => {
-            let paths: io::Result<Vec<PathBuf>> = entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect();
+            let paths: io::Result<Vec<PathBuf>> =
+                entries.map(|entry| entry.map(|entry| entry.path())).collect();
             let mut paths = paths.map_err(on_error)?;
             paths.sort();
             Ok(paths)
@@ -250,13 +238,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 }
 
 fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
-    let on_error = |source| LedgerError {
-        path: path.to_owned(),
-        source,
-    };
+    let on_error = |source| LedgerError { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(on_error)?;
     let lines = text.lines().map(serde_json::from_str);
-    lines
-        .collect::<Result<_, _>>()
-        .map_err(|error| on_error(error.into()))
+    lines.collect::<Result<_, _>>().map_err(|error| on_error(error.into()))
 }

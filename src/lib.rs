@@ -6,7 +6,7 @@
 //! paths --- select.rs ---> Batch of objects                                        tokio
 //!      |  parsers::detect(key) -> Source; ledger.rs: what is loaded already
 //!      v
-//! store/ -> Bytes (<= 1 MiB pieces)         read ahead of the lanes, bounded by bytes
+//! store/ -> Bytes (<= 1 MiB pieces)         read.rs: ahead of the lanes, bounded by bytes
 //!      |              cpu.run(|| lane.step())                    <- the tokio/rayon border
 //!      v
 //! lane.rs: pump.rs(object) = inflate.rs (capped) -> window -> Decode -> Rows -> Chunk   rayon
@@ -48,6 +48,7 @@ pub mod ledger;
 pub mod load;
 pub mod progress;
 pub mod pump;
+pub mod read;
 pub mod report;
 pub mod select;
 pub mod sink;

@@ -111,24 +111,15 @@ struct Run<'s> {
 impl<'s> Run<'s> {
     fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
         let places = &settings.places;
-        let mut report = Report {
-            dry_run: settings.dry_run,
-            ..Report::default()
-        };
+        let mut report = Report { dry_run: settings.dry_run, ..Report::default() };
         for path in &settings.paths {
-            let on_error = |source| StartError::Path {
-                path: path.clone(),
-                source,
-            };
+            let on_error = |source| StartError::Path { path: path.clone(), source };
             let full = std::fs::canonicalize(path).map_err(on_error)?;
             for place in [&places.lake, &places.state] {
                 let place = std::path::absolute(place).map_err(on_error)?;
                 let place = std::fs::canonicalize(&place).unwrap_or(place);
                 if full.is_dir() && place.starts_with(&full) {
-                    return Err(StartError::Inside {
-                        lake: place,
-                        path: full,
-                    });
+                    return Err(StartError::Inside { lake: place, path: full });
                 }
             }
         }
@@ -149,14 +140,7 @@ impl<'s> Run<'s> {
             force: settings.force,
             ledger: Ledger::new(&places.state),
         };
-        Ok(Self {
-            settings,
-            progress,
-            engine,
-            selection,
-            report,
-            reload: BTreeMap::new(),
-        })
+        Ok(Self { settings, progress, engine, selection, report, reload: BTreeMap::new() })
     }
 
     async fn all(&mut self) -> Result<(), Stop> {
@@ -215,10 +199,7 @@ impl<'s> Run<'s> {
                 None
             }
             Decision::KnownFailure(why) => {
-                self.fail(
-                    object.location(),
-                    format!("{why} (known from an earlier load)"),
-                );
+                self.fail(object.location(), format!("{why} (known from an earlier load)"));
                 None
             }
             Decision::Unrecognized { why, known } => {
@@ -231,11 +212,7 @@ impl<'s> Run<'s> {
                 Some((State::Excluded, what)).filter(|_| !known)
             }
             Decision::Load(source) => {
-                batch.push(Item {
-                    object,
-                    key,
-                    source,
-                });
+                batch.push(Item { object, key, source });
                 return Ok(());
             }
             Decision::Reload { batch } => {
@@ -248,12 +225,7 @@ impl<'s> Run<'s> {
         };
         self.progress.object(object.size);
         if let Some((state, why)) = note {
-            batch.notes.push(Note {
-                object,
-                key,
-                state,
-                why,
-            });
+            batch.notes.push(Note { object, key, state, why });
         }
         Ok(())
     }

@@ -39,10 +39,7 @@ pub struct Progress {
 impl Progress {
     /// No bar.
     pub fn hidden() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-            counts: Arc::default(),
-        }
+        Self { bar: ProgressBar::hidden(), counts: Arc::default() }
     }
 
     /// A bar if stderr is a terminal. Counts the archive in a thread of its own.
@@ -73,11 +70,7 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         let (counted, paths) = (bar.clone(), paths.to_vec());
         std::thread::spawn(move || {
-            for object in paths
-                .iter()
-                .filter_map(|path| store::list(path).ok())
-                .flatten()
-            {
+            for object in paths.iter().filter_map(|path| store::list(path).ok()).flatten() {
                 counted.inc_length(object.map_or(0, |object| object.size));
             }
         });

@@ -54,10 +54,7 @@ impl From<DecodeError> for ObjectError {
         if error.other_source {
             Self::OtherSource(error.what)
         } else {
-            Self::Decode {
-                what: error.what,
-                byte: error.byte,
-            }
+            Self::Decode { what: error.what, byte: error.byte }
         }
     }
 }
@@ -146,12 +143,8 @@ impl Pump {
             self.start = 0;
         }
         if self.window.len() == self.window.capacity() {
-            debug_assert!(
-                self.window.len() <= MAX_RECORD_BYTES + GROW_BYTES,
-                "decoder is stuck"
-            );
-            self.window
-                .reserve_exact(self.window.len().clamp(GROW_BYTES, 8 * GROW_BYTES));
+            debug_assert!(self.window.len() <= MAX_RECORD_BYTES + GROW_BYTES, "decoder is stuck");
+            self.window.reserve_exact(self.window.len().clamp(GROW_BYTES, 8 * GROW_BYTES));
         }
     }
 }

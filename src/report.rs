@@ -97,23 +97,13 @@ impl Report {
     /// 0 if everything was loaded; 2 if something failed or was rejected.
     pub fn exit_code(&self, strict: bool) -> u8 {
         let lost = self.objects.failed > 0 || self.records.rejected > 0 || self.stopped.is_some();
-        if lost || (strict && self.objects.unrecognized > 0) {
-            2
-        } else {
-            0
-        }
+        if lost || (strict && self.objects.unrecognized > 0) { 2 } else { 0 }
     }
 
     /// For people.
     pub fn text(&self, places: &Places) -> String {
         let mut out = String::new();
-        let ObjectTotals {
-            loaded,
-            skipped,
-            failed,
-            unrecognized,
-            excluded,
-        } = self.objects;
+        let ObjectTotals { loaded, skipped, failed, unrecognized, excluded } = self.objects;
         if self.dry_run {
             line(
                 &mut out,
@@ -126,10 +116,7 @@ impl Report {
         }
         if self.recovered > 0 {
             let count = self.recovered;
-            line(
-                &mut out,
-                format_args!("cleaned up {count} unfinished batches of an earlier run"),
-            );
+            line(&mut out, format_args!("cleaned up {count} unfinished batches of an earlier run"));
         }
         line(
             &mut out,
@@ -139,20 +126,11 @@ impl Report {
             ),
         );
         if self.left_out > 0 {
-            line(
-                &mut out,
-                format_args!("          {} left out by the filter", self.left_out),
-            );
+            line(&mut out, format_args!("          {} left out by the filter", self.left_out));
         }
-        line(
-            &mut out,
-            format_args!("records   {}", describe(&self.records)),
-        );
+        line(&mut out, format_args!("records   {}", describe(&self.records)));
         for (source, counts) in &self.by_source {
-            line(
-                &mut out,
-                format_args!("  {source:<12} {}", describe(counts)),
-            );
+            line(&mut out, format_args!("  {source:<12} {}", describe(counts)));
         }
         for (class, rows) in &self.by_class {
             line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
@@ -171,10 +149,7 @@ impl Report {
                 self.records.records_in as f64 / self.seconds.max(0.001)
             ),
         );
-        line(
-            &mut out,
-            format_args!("lake      {}", places.lake.display()),
-        );
+        line(&mut out, format_args!("lake      {}", places.lake.display()));
         if self.records.rejected + self.rejected_before > 0 {
             let rejects = places.state.join("rejects");
             line(&mut out, format_args!("rejects   {}", rejects.display()));
@@ -189,19 +164,13 @@ impl Report {
         if let Some(why) = &self.stopped {
             line(&mut out, format_args!("stopped: {why}"));
         }
-        for (title, named) in [
-            ("failed", &self.failures),
-            ("not recognized", &self.unrecognized),
-        ] {
+        for (title, named) in [("failed", &self.failures), ("not recognized", &self.unrecognized)] {
             for (name, why) in &named.names {
                 line(&mut out, format_args!("{title}: {name}: {why}"));
             }
             let more = named.count - named.names.len() as u64;
             if more > 0 {
-                line(
-                    &mut out,
-                    format_args!("{title}: and {more} more, see the ledger"),
-                );
+                line(&mut out, format_args!("{title}: and {more} more, see the ledger"));
             }
         }
         out
@@ -213,10 +182,7 @@ impl Report {
             lost.push("the load stopped before its end: run it again".to_owned());
         }
         if self.objects.failed > 0 {
-            lost.push(format!(
-                "objects not read to their end: {}",
-                self.objects.failed
-            ));
+            lost.push(format!("objects not read to their end: {}", self.objects.failed));
         }
         if self.records.rejected > 0 {
             lost.push(format!("records in the rejects: {}", self.records.rejected));
@@ -224,13 +190,7 @@ impl Report {
         if !lost.is_empty() {
             return format!("not everything is in the lake: {}", lost.join("; "));
         }
-        let ObjectTotals {
-            loaded,
-            skipped,
-            unrecognized,
-            excluded,
-            ..
-        } = self.objects;
+        let ObjectTotals { loaded, skipped, unrecognized, excluded, .. } = self.objects;
         let mut text = match (loaded, skipped) {
             (0, 0) if unrecognized + excluded + self.left_out == 0 => {
                 "there is nothing below these paths".to_owned()

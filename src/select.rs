@@ -87,10 +87,9 @@ impl Selection {
         };
         let entry = self.ledger.find(&ledger_day(key), object)?;
         Ok(match (recognition, entry) {
-            (Recognition::Excluded(what), entry) => Decision::Excluded {
-                what,
-                known: entry.is_some_and(|entry| entry.is_of(object)),
-            },
+            (Recognition::Excluded(what), entry) => {
+                Decision::Excluded { what, known: entry.is_some_and(|entry| entry.is_of(object)) }
+            }
             (Recognition::Unrecognized(why), entry) => Decision::Unrecognized {
                 why,
                 known: entry.is_some_and(|entry| entry.is_of(object)),
@@ -116,33 +115,27 @@ impl Selection {
             |day: i64| self.filter.until < i64::MAX && day > day_of(self.filter.until - 1) + 1;
         differs(&self.filter.accounts, key.account())
             || differs(&self.filter.regions, key.region())
-            || key
-                .day()
-                .map(i64::from)
-                .is_some_and(|day| too_early(day) || too_late(day))
+            || key.day().map(i64::from).is_some_and(|day| too_early(day) || too_late(day))
     }
 }
 
 fn decide_again(source: &'static Source, entry: &Entry, filter: &Filter, again: bool) -> Decision {
     let covered = Filter::from(entry.filter.clone()).covers(filter);
     match (entry.state, &entry.error) {
-        (State::Loaded, _) if covered && !again => Decision::Skip {
-            rejected: entry.records.rejected,
-        },
+        (State::Loaded, _) if covered && !again => {
+            Decision::Skip { rejected: entry.records.rejected }
+        }
         (State::Failed, Some(error)) if covered && error.permanent && !again => {
             Decision::KnownFailure(error.what.clone())
         }
-        (State::Loaded | State::Failed, _) => Decision::Reload {
-            batch: entry.batch.clone(),
-        },
+        (State::Loaded | State::Failed, _) => Decision::Reload { batch: entry.batch.clone() },
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
     }
 }
 
 /// The day of delivery as the ledger's folders name it.
 pub fn ledger_day(key: &ObjectKey) -> String {
-    key.day()
-        .map_or_else(|| "unknown".into(), parsers::time::compact_day)
+    key.day().map_or_else(|| "unknown".into(), parsers::time::compact_day)
 }
 
 /// An object that is not read, for the ledger.
@@ -245,18 +238,11 @@ impl Batch {
                 let found = store::locate(&entry.bucket, &entry.key);
                 let source = entry.source.as_deref().and_then(parsers::source);
                 match (found, source) {
-                    (Some(object), Some(source)) => batch.push(Item {
-                        object,
-                        key,
-                        source,
-                    }),
+                    (Some(object), Some(source)) => batch.push(Item { object, key, source }),
                     (None, Some(_)) => {
                         let path = Path::new(&entry.bucket).join(&entry.key);
                         let path = path.display().to_string();
-                        return Err(ReloadError::Gone {
-                            batch: id.to_owned(),
-                            path,
-                        });
+                        return Err(ReloadError::Gone { batch: id.to_owned(), path });
                     }
                     // What was only noted is noted again when it is listed.
                     _ => {}

@@ -37,11 +37,7 @@ pub struct FileError {
 }
 
 fn failed<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> FileError + 'p {
-    move |source| FileError {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| FileError { what, path: path.to_owned(), source }
 }
 
 /// A file's place.
@@ -91,11 +87,7 @@ impl Workspace {
             let busy = io::Error::other("another run is loading the same objects into this lake");
             failed("lock", &dir)(busy)
         })?;
-        Ok(Self {
-            dir,
-            places: places.clone(),
-            _lock: lock,
-        })
+        Ok(Self { dir, places: places.clone(), _lock: lock })
     }
 
     /// Where files are staged.
@@ -238,10 +230,7 @@ mod tests {
     use super::*;
 
     fn places(dir: &Path) -> Places {
-        Places {
-            lake: dir.join("lake"),
-            state: dir.join("state"),
-        }
+        Places { lake: dir.join("lake"), state: dir.join("state") }
     }
 
     fn plan() -> Plan {
@@ -264,14 +253,8 @@ mod tests {
         workspace.stage("0.parquet", b"rows").unwrap();
         workspace.stage("ledger", b"line").unwrap();
         workspace.commit(&plan()).unwrap();
-        assert_eq!(
-            fs::read(places.lake.join("ext/a/0.parquet")).unwrap(),
-            b"rows"
-        );
-        assert_eq!(
-            fs::read(places.state.join("ledger/x.ndjson")).unwrap(),
-            b"line"
-        );
+        assert_eq!(fs::read(places.lake.join("ext/a/0.parquet")).unwrap(), b"rows");
+        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert!(!places.lake.join("ext/a/old.parquet").exists());
         assert_eq!(fs::read_dir(open_folder(&places)).unwrap().count(), 0);
     }
@@ -285,16 +268,9 @@ mod tests {
         fs::write(open.join("early/0.parquet"), "half").unwrap();
         fs::create_dir_all(open.join("late")).unwrap();
         fs::write(open.join("late/ledger"), "line").unwrap();
-        fs::write(
-            open.join("late").join(PLAN),
-            serde_json::to_vec(&plan()).unwrap(),
-        )
-        .unwrap();
+        fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan()).unwrap()).unwrap();
         assert_eq!(recover(&places).unwrap(), 2);
-        assert_eq!(
-            fs::read(places.state.join("ledger/x.ndjson")).unwrap(),
-            b"line"
-        );
+        assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
     }
 

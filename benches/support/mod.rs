@@ -30,12 +30,7 @@ impl Numbers {
     }
 }
 
-const ACCOUNTS: [&str; 4] = [
-    "111122223333",
-    "444455556666",
-    "777788889999",
-    "123456789012",
-];
+const ACCOUNTS: [&str; 4] = ["111122223333", "444455556666", "777788889999", "123456789012"];
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-southeast-2"];
 const DAY: &str = "2025/03/10";
 
@@ -115,19 +110,11 @@ pub fn flow_row(numbers: &mut Numbers, account: &str, out: &mut String) {
     let (interface, instance) = (numbers.below(60), numbers.below(60));
     let start = 1_741_564_800 + numbers.below(86_400);
     let packets = 1 + numbers.below(200);
-    let (action, flags) = if numbers.below(8) == 0 {
-        ("REJECT", 2)
-    } else {
-        ("ACCEPT", 19)
-    };
+    let (action, flags) = if numbers.below(8) == 0 { ("REJECT", 2) } else { ("ACCEPT", 19) };
     let (direction, peer) = (numbers.below(2), numbers.below(50_000));
     let peer = format!("203.0.{}.{}", peer / 250, peer % 250);
     let own = format!("10.0.{}.{}", interface / 8, 10 + instance);
-    let (src, dst) = if direction == 0 {
-        (&peer, &own)
-    } else {
-        (&own, &peer)
-    };
+    let (src, dst) = if direction == 0 { (&peer, &own) } else { (&own, &peer) };
     let port = 1024 + numbers.below(60_000);
     writeln!(
         out,
@@ -146,10 +133,7 @@ pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr s
 
 /// Text of a CloudTrail object of about `bytes`.
 pub fn cloudtrail_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
-    let (account, region) = (
-        ACCOUNTS[place % ACCOUNTS.len()],
-        REGIONS[place % REGIONS.len()],
-    );
+    let (account, region) = (ACCOUNTS[place % ACCOUNTS.len()], REGIONS[place % REGIONS.len()]);
     let mut text = String::from("{\"Records\":[");
     while text.len() < bytes {
         if !text.ends_with('[') {
@@ -178,17 +162,10 @@ pub fn archive(root: &Path, source: &str, total: usize, each: usize) -> io::Resu
     }
     let mut numbers = Numbers::new(7);
     for place in 0..total.div_ceil(each) {
-        let (account, region) = (
-            ACCOUNTS[place % ACCOUNTS.len()],
-            REGIONS[place % REGIONS.len()],
-        );
+        let (account, region) = (ACCOUNTS[place % ACCOUNTS.len()], REGIONS[place % REGIONS.len()]);
         let (folder, name, text) = if source == "cloudtrail" {
             let name = format!("{account}_CloudTrail_{region}_20250310T0005Z_{place:016}.json.gz");
-            (
-                "CloudTrail",
-                name,
-                cloudtrail_object(&mut numbers, each, place),
-            )
+            ("CloudTrail", name, cloudtrail_object(&mut numbers, each, place))
         } else {
             let name = format!(
                 "{account}_vpcflowlogs_{region}_fl-0a1b2c3d_20250310T0005Z_{place:08x}.log.gz"

@@ -98,10 +98,7 @@ pub(crate) fn structs(
 
 /// The Arrow fields of an object or class, all nullable.
 pub fn arrow_fields(fields: &[Field]) -> Fields {
-    fields
-        .iter()
-        .map(|field| ArrowField::new(field.name, field.kind.arrow(), true))
-        .collect()
+    fields.iter().map(|field| ArrowField::new(field.name, field.kind.arrow(), true)).collect()
 }
 
 fn element(kind: &Kind) -> FieldRef {
@@ -116,11 +113,7 @@ fn entry_fields() -> Fields {
 }
 
 fn entries() -> FieldRef {
-    Arc::new(ArrowField::new(
-        "key_value",
-        DataType::Struct(entry_fields()),
-        false,
-    ))
+    Arc::new(ArrowField::new("key_value", DataType::Struct(entry_fields()), false))
 }
 
 /// Rows of a table that are to be copied.
@@ -146,10 +139,7 @@ impl<'r> Selected<'r> {
                     && rows.len() * 2 >= total
                     && rows.is_sorted() =>
             {
-                Self::Run {
-                    start,
-                    len: rows.len() as u32,
-                }
+                Self::Run { start, len: rows.len() as u32 }
             }
             _ => Self::Each(rows),
         }

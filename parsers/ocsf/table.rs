@@ -44,10 +44,7 @@ impl Class {
 
 /// The class of this snake-case name.
 pub fn class(name: &str) -> Option<&'static Class> {
-    super::CLASSES
-        .iter()
-        .copied()
-        .find(|class| class.name == name)
+    super::CLASSES.iter().copied().find(|class| class.name == name)
 }
 
 /// Where a row belongs in the lake.
@@ -128,10 +125,7 @@ pub struct ClassTable<C> {
 
 impl<C: Record> Default for ClassTable<C> {
     fn default() -> Self {
-        Self {
-            columns: C::default(),
-            keys: Vec::new(),
-        }
+        Self { columns: C::default(), keys: Vec::new() }
     }
 }
 
@@ -180,15 +174,10 @@ impl<C: Record> Table for ClassTable<C> {
     }
 
     fn gather(&mut self, from: &dyn Table, rows: &[u32]) {
-        let from = from
-            .as_any()
-            .downcast_ref::<Self>()
-            .expect("rows of the same class");
+        let from = from.as_any().downcast_ref::<Self>().expect("rows of the same class");
         let selected = Selected::new(rows, from.keys.len());
-        self.columns
-            .gather_rows(self.keys.len(), &from.columns, &selected);
-        self.keys
-            .extend(rows.iter().map(|&row| from.keys[row as usize]));
+        self.columns.gather_rows(self.keys.len(), &from.columns, &selected);
+        self.keys.extend(rows.iter().map(|&row| from.keys[row as usize]));
     }
 
     fn into_arrow(self: Box<Self>) -> RecordBatch {

@@ -157,18 +157,11 @@ impl Jobs<'_> {
             self.join().await?;
         }
         self.bytes += part.bytes;
-        let staged = self
-            .sink
-            .workspace
-            .join(format!("{}.parquet", self.started));
+        let staged = self.sink.workspace.join(format!("{}.parquet", self.started));
         self.started += 1;
-        let path = format!(
-            "{}/{}-{:05}.parquet",
-            part.folder, self.sink.batch, part.number
-        );
+        let path = format!("{}/{}-{:05}.parquet", part.folder, self.sink.batch, part.number);
         let cpu = self.sink.cpu.clone();
-        self.running
-            .spawn(async move { cpu.run(move || encode(part, staged, path)).await? });
+        self.running.spawn(async move { cpu.run(move || encode(part, staged, path)).await? });
         Ok(())
     }
 
@@ -197,18 +190,10 @@ impl Jobs<'_> {
 /// Encodes and writes one file; none if all its rows were repetitions.
 fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> {
     let keys = part.table.keys();
-    let objects: Vec<u32> = part
-        .order
-        .iter()
-        .map(|&row| keys[row as usize].object)
-        .collect();
+    let objects: Vec<u32> = part.order.iter().map(|&row| keys[row as usize].object).collect();
     let (bytes, class) = (part.bytes, part.table.class());
     if objects.is_empty() {
-        return Ok(Done {
-            file: None,
-            objects,
-            bytes,
-        });
+        return Ok(Done { file: None, objects, bytes });
     }
     write(part, &staged)?;
     let file = StagedFile {
@@ -216,51 +201,29 @@ fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> 
         path,
         class,
         rows: objects.len() as u64,
-        objects: objects
-            .iter()
-            .copied()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect(),
+        objects: objects.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
     };
-    Ok(Done {
-        file: Some(file),
-        objects,
-        bytes,
-    })
+    Ok(Done { file: Some(file), objects, bytes })
 }
 
 fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
     let path = || staged.to_owned();
-    let on_write = |source| SinkError::Write {
-        path: path(),
-        source,
-    };
+    let on_write = |source| SinkError::Write { path: path(), source };
     let on_encode = |source| match source {
         // The writer wraps errors of the file.
         ParquetError::External(inner) => match inner.downcast() {
-            Ok(source) => SinkError::Write {
-                path: path(),
-                source: *source,
-            },
-            Err(inner) => SinkError::Encode {
-                path: path(),
-                source: ParquetError::External(inner),
-            },
+            Ok(source) => SinkError::Write { path: path(), source: *source },
+            Err(inner) => SinkError::Encode { path: path(), source: ParquetError::External(inner) },
         },
-        source => SinkError::Encode {
-            path: path(),
-            source,
-        },
+        source => SinkError::Encode { path: path(), source },
     };
     let class = part.table.class();
     let rows = part.table.into_arrow();
     let order = UInt32Array::from(part.order);
     let file = File::create_new(staged).map_err(on_write)?;
     // The Arrow schema would say that texts are dictionaries; readers need not know.
-    let options = ArrowWriterOptions::new()
-        .with_properties(properties(class))
-        .with_skip_arrow_metadata(true);
+    let options =
+        ArrowWriterOptions::new().with_properties(properties(class)).with_skip_arrow_metadata(true);
     let mut writer =
         ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(on_encode)?;
     for from in (0..order.len()).step_by(SLICE_ROWS) {

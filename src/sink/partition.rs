@@ -64,11 +64,7 @@ impl Layout {
 /// A value as a path segment.
 fn segment(text: &str) -> &str {
     let is_safe = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-    if (1..=32).contains(&text.len()) && text.bytes().all(is_safe) {
-        text
-    } else {
-        "unknown"
-    }
+    if (1..=32).contains(&text.len()) && text.bytes().all(is_safe) { text } else { "unknown" }
 }
 
 /// Rows of one partition, ready to be written.
@@ -112,12 +108,7 @@ pub struct Buffers {
 impl Buffers {
     /// No rows yet.
     pub fn new(layout: Layout, unique: Arc<[bool]>) -> Self {
-        Self {
-            layout,
-            unique,
-            partitions: HashMap::new(),
-            bytes: 0,
-        }
+        Self { layout, unique, partitions: HashMap::new(), bytes: 0 }
     }
 
     /// Memory held by rows, in bytes.
@@ -127,21 +118,14 @@ impl Buffers {
 
     /// Adds the rows of a chunk.
     pub fn add(&mut self, chunk: &Chunk) {
-        let places: Vec<Arc<Partition>> = chunk
-            .partitions
-            .iter()
-            .map(|partition| Arc::new(partition.clone()))
-            .collect();
+        let places: Vec<Arc<Partition>> =
+            chunk.partitions.iter().map(|partition| Arc::new(partition.clone())).collect();
         for table in &chunk.tables {
             let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); places.len()];
             for (row, key) in (0..).zip(table.keys()) {
                 rows_of[key.partition as usize].push(row);
             }
-            for (place, rows) in places
-                .iter()
-                .zip(&rows_of)
-                .filter(|(_, rows)| !rows.is_empty())
-            {
+            for (place, rows) in places.iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
                 self.append(&**table, place, rows);
             }
         }
@@ -160,9 +144,7 @@ impl Buffers {
         });
         buffer.table.gather(table, rows);
         if matches!(self.layout, Layout::Staged) {
-            buffer
-                .places
-                .resize(buffer.table.keys().len(), Arc::clone(place));
+            buffer.places.resize(buffer.table.keys().len(), Arc::clone(place));
         }
         let bytes = buffer.table.bytes() + buffer.places.len() * size_of::<usize>();
         self.bytes = self.bytes - buffer.bytes + bytes;
@@ -171,10 +153,7 @@ impl Buffers {
 
     /// Takes the rows of the largest partition; more may follow for it.
     pub fn take_largest(&mut self) -> Option<Part> {
-        let largest = self
-            .partitions
-            .iter()
-            .max_by_key(|(_, buffer)| buffer.bytes)?;
+        let largest = self.partitions.iter().max_by_key(|(_, buffer)| buffer.bytes)?;
         let key = largest.0.clone();
         self.take(&key, false)
     }
@@ -206,39 +185,24 @@ impl Buffers {
             let repeatable =
                 |row: &&u32| !self.unique[table.keys()[**row as usize].object as usize];
             let hash = |row: &u32| xxh3_128(table.uid(*row));
-            buffer
-                .written
-                .extend(order.iter().filter(repeatable).map(hash));
+            buffer.written.extend(order.iter().filter(repeatable).map(hash));
         }
         // The order is by uid; a stable sort by time keeps it among equal times.
         if places.is_empty() {
-            let mut timed: Vec<(i64, u32)> = order
-                .iter()
-                .map(|&row| (table.keys()[row as usize].time, row))
-                .collect();
+            let mut timed: Vec<(i64, u32)> =
+                order.iter().map(|&row| (table.keys()[row as usize].time, row)).collect();
             timed.sort_by_key(|&(time, _)| time);
             order = timed.into_iter().map(|(_, row)| row).collect();
         } else {
             order.sort_by_key(|&row| {
                 let place = &places[row as usize];
-                (
-                    &place.region,
-                    &place.account,
-                    table.keys()[row as usize].time,
-                )
+                (&place.region, &place.account, table.keys()[row as usize].time)
             });
         }
         let number = buffer.parts;
         buffer.parts += 1;
         let folder = self.layout.folder(buffer.class, &key.1);
-        Some(Part {
-            table,
-            order,
-            duplicates,
-            folder,
-            number,
-            bytes,
-        })
+        Some(Part { table, order, duplicates, folder, number, bytes })
     }
 }
 
@@ -251,10 +215,8 @@ fn first_of_each_uid(
 ) -> (Vec<u32>, Vec<u32>) {
     let keys = table.keys();
     // The keys are copied: sorting them where they are is faster than reaching for them by number.
-    let mut sorted: Vec<(u128, u32)> = (0..)
-        .zip(keys)
-        .map(|(row, key)| (key.uid_prefix, row))
-        .collect();
+    let mut sorted: Vec<(u128, u32)> =
+        (0..).zip(keys).map(|(row, key)| (key.uid_prefix, row)).collect();
     sorted.sort_unstable_by(|&(x, a), &(y, b)| {
         x.cmp(&y)
             .then_with(|| table.uid(a).cmp(table.uid(b)))

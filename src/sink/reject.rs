@@ -67,10 +67,7 @@ impl Sink for RejectSink {
                 continue;
             }
             let this = Arc::clone(&sink);
-            files = sink
-                .cpu
-                .run(move || this.write(files, &chunk.rejects))
-                .await??;
+            files = sink.cpu.run(move || this.write(files, &chunk.rejects)).await??;
         }
         let this = Arc::clone(&sink);
         sink.cpu.run(move || this.finish(files)).await?
@@ -88,10 +85,7 @@ impl RejectSink {
         for reject in rejects {
             let day = &self.days[reject.object as usize];
             let path = self.path(day);
-            let on_error = |source| SinkError::Write {
-                path: path.clone(),
-                source,
-            };
+            let on_error = |source| SinkError::Write { path: path.clone(), source };
             if !files.contains_key(day) {
                 let file = File::create_new(&path).map_err(on_error)?;
                 files.insert(day.clone(), BufWriter::new(file));
@@ -132,13 +126,8 @@ impl RejectSink {
         let mut paths = BTreeMap::new();
         for (day, file) in files {
             let path = self.path(&day);
-            let on_error = |source| SinkError::Write {
-                path: path.clone(),
-                source,
-            };
-            let file = file
-                .into_inner()
-                .map_err(|error| on_error(error.into_error()))?;
+            let on_error = |source| SinkError::Write { path: path.clone(), source };
+            let file = file.into_inner().map_err(|error| on_error(error.into_error()))?;
             file.sync_data().map_err(on_error)?;
             paths.insert(day, path);
         }

@@ -38,12 +38,8 @@ pub fn list(path: &Path) -> io::Result<impl Iterator<Item = Result<ObjectRef, St
             Err(error) => return Some(Err(error.to_string())),
         };
         let below = entry.path().strip_prefix(&root).unwrap_or(entry.path());
-        let key = below
-            .to_string_lossy()
-            .replace(std::path::MAIN_SEPARATOR, "/");
-        let object = entry
-            .metadata()
-            .map(|metadata| object(&bucket, key, &metadata));
+        let key = below.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        let object = entry.metadata().map(|metadata| object(&bucket, key, &metadata));
         Some(object.map_err(|error| error.to_string()))
     }))
 }
@@ -55,18 +51,10 @@ pub fn locate(bucket: &str, key: &str) -> Option<ObjectRef> {
 }
 
 fn object(bucket: &Arc<str>, key: String, metadata: &Metadata) -> ObjectRef {
-    let modified = metadata
-        .modified()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanos = modified.unwrap_or_default().as_nanos();
     let size = metadata.len();
-    ObjectRef {
-        bucket: Arc::clone(bucket),
-        key,
-        size,
-        etag: format!("{size:x}-{nanos:x}"),
-    }
+    ObjectRef { bucket: Arc::clone(bucket), key, size, etag: format!("{size:x}-{nanos:x}") }
 }
 
 /// An absolute path without links, so that one file has one location.
@@ -83,10 +71,7 @@ pub struct Body {
 /// Opens an object and reads its first piece. Blocks.
 pub fn open(object: &ObjectRef, piece_bytes: usize) -> io::Result<(Bytes, Body)> {
     let file = File::open(object.location())?;
-    let mut body = Body {
-        file: Some(file),
-        piece_bytes,
-    };
+    let mut body = Body { file: Some(file), piece_bytes };
     let first = body.read()?;
     Ok((first, body))
 }
@@ -123,10 +108,7 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         let keys = |path: &Path| -> Vec<String> {
-            list(path)
-                .unwrap()
-                .map(|object| object.unwrap().key)
-                .collect()
+            list(path).unwrap().map(|object| object.unwrap().key).collect()
         };
         assert_eq!(keys(dir.path()), ["a", "b/1", "b/c/2"]);
         assert_eq!(keys(&dir.path().join("b/c/2")), ["2"]);

@@ -67,10 +67,7 @@ impl Ends {
         let mut offsets = Vec::with_capacity(len + 1);
         offsets.push(0);
         offsets.extend_from_slice(&self.0);
-        (
-            OffsetBuffer::new(offsets.into()),
-            Some(NullBuffer::new(valid)),
-        )
+        (OffsetBuffer::new(offsets.into()), Some(NullBuffer::new(valid)))
     }
 }
 
@@ -108,10 +105,7 @@ impl<C: Column> Column for List<C> {
         let start = self.ends.last();
         if let Selected::Run { start: first, len } = *rows {
             let items = self.ends.append(at, &from.ends, first, len);
-            let run = Selected::Run {
-                start: items.start as u32,
-                len: items.len() as u32,
-            };
+            let run = Selected::Run { start: items.start as u32, len: items.len() as u32 };
             self.items.gather(start as usize, &from.items, &run);
             return;
         }
@@ -124,8 +118,7 @@ impl<C: Column> Column for List<C> {
                 self.ends.0.push(start + members.len() as i32);
             }
         });
-        self.items
-            .gather(start as usize, &from.items, &Selected::Each(&members));
+        self.items.gather(start as usize, &from.items, &Selected::Each(&members));
     }
 
     fn bytes(&self) -> usize {
@@ -142,11 +135,7 @@ impl<C: Column> Column for List<C> {
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
         out.push(b'[');
-        for (at, member) in value
-            .iter()
-            .filter(|member| !C::is_absent(member))
-            .enumerate()
-        {
+        for (at, member) in value.iter().filter(|member| !C::is_absent(member)).enumerate() {
             if at > 0 {
                 out.push(b',');
             }

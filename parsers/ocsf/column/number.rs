@@ -37,10 +37,7 @@ pub struct Numbers<K: NumberKind> {
 
 impl<K: NumberKind> Default for Numbers<K> {
     fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            valid: Bits::default(),
-        }
+        Self { values: Vec::new(), valid: Bits::default() }
     }
 }
 
@@ -221,18 +218,11 @@ impl Column for Bool {
     }
 
     fn into_arrow(self, len: usize) -> ArrayRef {
-        Arc::new(BooleanArray::new(
-            self.values.finish(len),
-            self.valid.nulls(len),
-        ))
+        Arc::new(BooleanArray::new(self.values.finish(len), self.valid.nulls(len)))
     }
 
     fn write_json(value: &Option<bool>, out: &mut Vec<u8>) {
-        let text = if value.unwrap_or_default() {
-            "true"
-        } else {
-            "false"
-        };
+        let text = if value.unwrap_or_default() { "true" } else { "false" };
         out.extend_from_slice(text.as_bytes());
     }
 }
@@ -243,23 +233,13 @@ mod tests {
 
     #[test]
     fn bits_are_false_where_nothing_was_set() {
-        for rows in [
-            vec![],
-            vec![0, 1, 2],
-            vec![0, 1, 64, 65, 200],
-            vec![3],
-            vec![63, 64, 129],
-        ] {
+        for rows in [vec![], vec![0, 1, 2], vec![0, 1, 64, 65, 200], vec![3], vec![63, 64, 129]] {
             let mut bits = Bits::default();
             for &row in &rows {
                 bits.set(row);
             }
             for row in 0..260 {
-                assert_eq!(
-                    bits.get(row),
-                    rows.contains(&(row as usize)),
-                    "{rows:?} {row}"
-                );
+                assert_eq!(bits.get(row), rows.contains(&(row as usize)), "{rows:?} {row}");
             }
             for len in [rows.last().map_or(0, |last| last + 1), 260] {
                 let mut again = Bits::default();

@@ -70,11 +70,7 @@ impl Dictionary {
             *place = self.ends.len() as u32;
         } else {
             let at = *place as usize;
-            let start = if at == 0 {
-                0
-            } else {
-                self.ends[at - 1] as usize
-            };
+            let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
             let range = start..self.ends[at] as usize;
             if equal(&self.text[range.clone()], value) {
                 self.last = *place;
@@ -139,9 +135,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 fn place(value: &[u8]) -> usize {
     let tail = match value.len() {
         len @ 8.. => word(value, len - 8),
-        _ => value
-            .iter()
-            .fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
+        _ => value.iter().fold(0, |tail, &byte| tail << 8 | u64::from(byte)),
     };
     let mixed = (tail ^ value.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 56) as usize
@@ -162,11 +156,7 @@ pub struct Strings<K> {
 
 impl<K> Default for Strings<K> {
     fn default() -> Self {
-        Self {
-            codes: Vec::new(),
-            values: Dictionary::default(),
-            kind: PhantomData,
-        }
+        Self { codes: Vec::new(), values: Dictionary::default(), kind: PhantomData }
     }
 }
 
@@ -187,10 +177,7 @@ impl<K> Strings<K> {
     }
 }
 
-#[allow(
-    clippy::ref_option_ref,
-    reason = "the trait passes every kind of value by reference"
-)]
+#[allow(clippy::ref_option_ref, reason = "the trait passes every kind of value by reference")]
 impl<K: TextKind> Column for Strings<K> {
     const KIND: Kind = K::KIND;
     type Value<'a> = Option<&'a str>;
@@ -212,9 +199,7 @@ impl<K: TextKind> Column for Strings<K> {
             };
             let base = self.values.append(&from.values);
             self.codes.resize(at, ABSENT);
-            let moved = codes
-                .iter()
-                .map(|&code| if code == ABSENT { code } else { code + base });
+            let moved = codes.iter().map(|&code| if code == ABSENT { code } else { code + base });
             self.codes.extend(moved);
             return;
         }
@@ -282,17 +267,9 @@ impl Column for Unmapped {
     fn gather(&mut self, at: usize, from: &Self, rows: &Selected<'_>) {
         if let Selected::Run { start, len } = *rows {
             let entries = self.ends.append(at, &from.ends, start, len);
-            let (keys, values) = (
-                self.keys.append(&from.keys),
-                self.values.append(&from.values),
-            );
-            self.key_codes.extend(
-                from.key_codes[entries.clone()]
-                    .iter()
-                    .map(|code| code + keys),
-            );
-            self.value_codes
-                .extend(from.value_codes[entries].iter().map(|code| code + values));
+            let (keys, values) = (self.keys.append(&from.keys), self.values.append(&from.values));
+            self.key_codes.extend(from.key_codes[entries.clone()].iter().map(|code| code + keys));
+            self.value_codes.extend(from.value_codes[entries].iter().map(|code| code + values));
             return;
         }
         rows.for_each(|i, row| {
@@ -322,13 +299,7 @@ impl Column for Unmapped {
         let fields = Fields::from(vec![pair("key", &keys), pair("value", &values)]);
         let pairs = StructArray::new(fields, vec![keys, values], None);
         let entries = ArrowField::new("key_value", pairs.data_type().clone(), false);
-        Arc::new(MapArray::new(
-            Arc::new(entries),
-            offsets,
-            pairs,
-            nulls,
-            false,
-        ))
+        Arc::new(MapArray::new(Arc::new(entries), offsets, pairs, nulls, false))
     }
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {

@@ -1,0 +1,306 @@
+//! Reads the objects of a batch ahead of the lanes, and runs the lanes.
+//!
+//! # Input
+//! Objects in the order of their numbers.
+//! # Maps to
+//! Chunks for the sinks, and what became of each object ([`LaneReport`]).
+//! # Known gaps
+//! A big object keeps one lane; its next piece is read while one is decoded.
+//! # Reference
+//! Design section 2.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parsers::{Chunk, Decode, Filter, Limits, ObjectCounts, Rows};
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{JoinHandle, JoinSet, spawn_blocking},
+};
+
+use crate::{
+    batch::Engine,
+    budget::Budget,
+    cpu::{Cpu, Panicked},
+    lane::{Lane, LaneStep, Whole},
+    progress::Progress,
+    pump::ObjectError,
+    select::Item,
+    store::{self, Body},
+};
+
+/// Small objects are read and decoded this many at a time, because each hand-over costs as much
+/// as decoding a few records.
+const GROUP_OBJECTS: usize = 16;
+const GROUP_BYTES: u64 = 256 << 10;
+
+/// What lanes have to tell of the objects of a batch, by their numbers.
+#[derive(Default)]
+pub struct LaneReport {
+    /// Records read, rejected and excluded.
+    pub counts: HashMap<u32, ObjectCounts>,
+    /// Whether it was read to its end.
+    pub ends: HashMap<u32, Result<(), ObjectError>>,
+    /// Bytes of the object that were read.
+    pub read_bytes: HashMap<u32, u64>,
+    /// Rejected records by reason.
+    pub rejects: BTreeMap<&'static str, u64>,
+}
+
+type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
+type Opening = JoinHandle<Vec<io::Result<(Bytes, Body)>>>;
+
+/// Reads and decodes all objects.
+pub async fn read(
+    engine: &Engine,
+    items: &Arc<[Item]>,
+    filter: &Filter,
+    sinks: Sinks,
+) -> Result<LaneReport, Panicked> {
+    let budget = &engine.budget;
+    let (opened, queue) = mpsc::channel(16);
+    let feeder = tokio::spawn(read_ahead(Arc::clone(items), *budget, opened));
+    let queue = Arc::new(Mutex::new(queue));
+    let filter = Arc::new(filter.clone());
+    let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
+    let mut lanes = JoinSet::new();
+    for _ in 0..budget.lanes {
+        let rows = Rows::new(limits, Arc::clone(&filter));
+        let runner = Runner {
+            cpu: engine.cpu.clone(),
+            items: Arc::clone(items),
+            sinks: sinks.clone(),
+            progress: engine.progress.clone(),
+            report: LaneReport::default(),
+        };
+        let lane = Lane::new(rows, engine.caps, budget.window_bytes);
+        lanes.spawn(runner.run(Box::new(lane), Arc::clone(&queue)));
+    }
+    drop((sinks, queue));
+    let mut all = LaneReport::default();
+    let mut panicked = None;
+    while let Some(report) = lanes.join_next().await {
+        match report {
+            Ok(Ok(report)) => all.merge(report),
+            Ok(Err(error)) => panicked = Some(error),
+            Err(error) => panicked = Some(Panicked(error.to_string())),
+        }
+    }
+    feeder.abort();
+    panicked.map_or(Ok(all), Err)
+}
+
+/// Objects whose first pieces are being read.
+struct Opened {
+    /// Number of the first one.
+    first: u32,
+    bodies: Opening,
+    /// Their share of the memory for reading ahead.
+    share: OwnedSemaphorePermit,
+}
+
+/// Reads first pieces ahead of the lanes, bounded by bytes.
+async fn read_ahead(items: Arc<[Item]>, budget: Budget, opened: mpsc::Sender<Opened>) {
+    const UNIT: u64 = 4096;
+    let piece_bytes = budget.piece_bytes;
+    let held = |item: &Item| item.object.size.min(piece_bytes as u64) / UNIT + 1;
+    let memory = Arc::new(Semaphore::new(budget.read_ahead_bytes / UNIT as usize));
+    let mut first = 0;
+    while first < items.len() {
+        let mut end = first + 1;
+        let mut bytes = items[first].object.size;
+        while end < items.len() && end - first < GROUP_OBJECTS {
+            bytes = bytes.saturating_add(items[end].object.size);
+            if bytes > GROUP_BYTES {
+                break;
+            }
+            end += 1;
+        }
+        let units: u64 = items[first..end].iter().map(held).sum();
+        let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
+        let (group, all) = (first..end, Arc::clone(&items));
+        let bodies = spawn_blocking(move || {
+            all[group].iter().map(|item| store::open(&item.object, piece_bytes)).collect()
+        });
+        if opened.send(Opened { first: first as u32, bodies, share }).await.is_err() {
+            return;
+        }
+        first = end;
+    }
+}
+
+/// Drives one lane.
+struct Runner {
+    cpu: Cpu,
+    items: Arc<[Item]>,
+    sinks: Sinks,
+    progress: Progress,
+    report: LaneReport,
+}
+
+impl Runner {
+    async fn run(
+        mut self,
+        mut lane: Box<Lane>,
+        queue: Arc<Mutex<mpsc::Receiver<Opened>>>,
+    ) -> Result<LaneReport, Panicked> {
+        loop {
+            let next = queue.lock().await.recv().await;
+            let Some(Opened { first, bodies, share }) = next else { break };
+            let bodies = bodies.await.map_err(|error| Panicked(error.to_string()))?;
+            let mut whole = VecDeque::new();
+            let mut longer = Vec::new();
+            for (object, body) in (first..).zip(bodies) {
+                match body {
+                    Ok((input, body)) if body.is_at_end() => {
+                        self.report.read_bytes.insert(object, input.len() as u64);
+                        whole.push_back(Whole { object, input, decoder: self.decoder(object) });
+                    }
+                    Ok((input, body)) => longer.push((object, input, body)),
+                    Err(error) => self.end(object, Err(ObjectError::Read(error.to_string()))),
+                }
+            }
+            lane = self.all_whole(lane, whole).await?;
+            drop(share);
+            for (object, input, body) in longer {
+                lane.begin(object, self.decoder(object));
+                let (returned, end) = self.long(lane, object, input, body).await?;
+                lane = returned;
+                self.end(object, end);
+            }
+        }
+        if let Some(chunk) = lane.finish() {
+            self.send(chunk).await;
+        }
+        Ok(self.report)
+    }
+
+    fn decoder(&self, object: u32) -> Box<dyn Decode> {
+        let item = &self.items[object as usize];
+        (item.source.decoder)(&item.key)
+    }
+
+    fn end(&mut self, object: u32, end: Result<(), ObjectError>) {
+        let item = &self.items[object as usize];
+        match &end {
+            Ok(()) => tracing::info!(key = item.object.key, "read"),
+            Err(error) => tracing::info!(key = item.object.key, %error, "failed"),
+        }
+        self.progress.object(item.object.size);
+        self.report.ends.insert(object, end);
+    }
+
+    /// Decodes objects that are in memory as a whole.
+    async fn all_whole(
+        &mut self,
+        mut lane: Box<Lane>,
+        mut objects: VecDeque<Whole>,
+    ) -> Result<Box<Lane>, Panicked> {
+        let mut more = !objects.is_empty();
+        while more {
+            let (returned, rest, ends, chunk) = self
+                .cpu
+                .run(move || {
+                    let mut ends = Vec::new();
+                    let chunk = lane.run(&mut objects, &mut ends);
+                    (lane, objects, ends, chunk)
+                })
+                .await?;
+            (lane, objects) = (returned, rest);
+            for (object, end) in ends {
+                self.end(object, end);
+            }
+            more = chunk.is_some();
+            if let Some(chunk) = chunk {
+                self.send(chunk).await;
+            }
+        }
+        Ok(lane)
+    }
+
+    /// Pumps an object that comes in pieces.
+    async fn long(
+        &mut self,
+        mut lane: Box<Lane>,
+        object: u32,
+        mut input: Bytes,
+        body: Body,
+    ) -> Result<(Box<Lane>, Result<(), ObjectError>), Panicked> {
+        let mut read_bytes = input.len() as u64;
+        let mut next = Some(read_next(body));
+        loop {
+            let last = next.is_none();
+            let (returned, rest, step) = self
+                .cpu
+                .run(move || {
+                    let step = lane.step(&mut input, last);
+                    (lane, input, step)
+                })
+                .await?;
+            (lane, input) = (returned, rest);
+            match step {
+                LaneStep::Chunk(chunk) => self.send(chunk).await,
+                LaneStep::Done(end) => {
+                    self.report.read_bytes.insert(object, read_bytes);
+                    return Ok((lane, end));
+                }
+                LaneStep::NeedInput => {
+                    let Some(reading) = next.take() else { continue };
+                    let piece = reading.await.map_err(|error| Panicked(error.to_string()))?;
+                    match piece {
+                        Ok((piece, body)) => {
+                            read_bytes += piece.len() as u64;
+                            input = piece;
+                            next = (!body.is_at_end()).then(|| read_next(body));
+                        }
+                        Err(error) => {
+                            lane.end(Ok(()));
+                            return Ok((lane, Err(ObjectError::Read(error.to_string()))));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a chunk to every sink. A sink that is gone has failed: its task says why.
+    async fn send(&mut self, chunk: Chunk) {
+        let mut records = 0;
+        for counts in &chunk.counts {
+            let total = self.report.counts.entry(counts.object).or_default();
+            total.records += counts.records;
+            total.rejected += counts.rejected;
+            total.excluded += counts.excluded;
+            records += counts.records;
+        }
+        for reject in &chunk.rejects {
+            *self.report.rejects.entry(reject.reason).or_default() += 1;
+        }
+        self.progress.records(records);
+        let chunk = Arc::new(chunk);
+        for sink in &self.sinks {
+            if sink.send(Arc::clone(&chunk)).await.is_err() {
+                tracing::debug!("a sink is gone");
+            }
+        }
+    }
+}
+
+fn read_next(mut body: Body) -> JoinHandle<io::Result<(Bytes, Body)>> {
+    spawn_blocking(move || body.read().map(|piece| (piece, body)))
+}
+
+impl LaneReport {
+    fn merge(&mut self, other: Self) {
+        self.counts.extend(other.counts);
+        self.ends.extend(other.ends);
+        self.read_bytes.extend(other.read_bytes);
+        for (reason, count) in other.rejects {
+            *self.rejects.entry(reason).or_default() += count;
+        }
+    }
+}
