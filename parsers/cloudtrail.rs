@@ -41,7 +41,9 @@ fn detect(key: &ObjectKey) -> Detect {
         None => Detect::No,
         Some("CloudTrail-Digest") => Detect::Excluded("CloudTrail digest"),
         Some(
-            "CloudTrail" | "CloudTrail-Insight" | "CloudTrail-NetworkActivity"
+            "CloudTrail"
+            | "CloudTrail-Insight"
+            | "CloudTrail-NetworkActivity"
             | "CloudTrail-Aggregated",
         ) => {
             if [".json", ".jsonl", ".gz", ".zst"].iter().any(|ending| file.contains(ending)) {
@@ -81,8 +83,8 @@ impl CloudTrail {
         out.begin_record(frame.len as usize);
         let record = self.records_seen;
         self.records_seen += 1;
-        let pushed =
-            members.and_then(|members| event::push(members, frame.bytes, &self.key, &self.arena, out));
+        let pushed = members
+            .and_then(|members| event::push(members, frame.bytes, &self.key, &self.arena, out));
         if let Err(reason) = pushed {
             let place =
                 Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };
@@ -99,10 +101,10 @@ fn members<'a>(
     arena: &'a Bump,
 ) -> Result<&'a [Member<'a>], &'static str> {
     let bytes = frame.bytes.ok_or("too long")?;
-    if bytes.first() != Some(&b'{') {
-        return Err("not an object");
-    }
     let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
+    if !text.starts_with('{') {
+        return Err(if json::is_value(text) { "not an object" } else { "not JSON" });
+    }
     if frame.checked {
         let member = |(key, value): &Span| (&text[key.clone()], &text[value.clone()]);
         return Ok(arena.alloc_slice_fill_iter(spans.iter().map(member)));

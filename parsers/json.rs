@@ -14,7 +14,7 @@ mod check;
 
 use bumpalo::{Bump, collections::String as BumpString};
 
-pub use check::{Span, object, object_end};
+pub use check::{Span, is_value, object, object_end};
 
 /// A member of an object: the key between its quotes, and the raw value.
 pub type Member<'a> = (&'a str, &'a str);

@@ -15,7 +15,7 @@ use bumpalo::{Bump, collections::Vec as BumpVec};
 
 use crate::json;
 
-/// Containers at this level of nesting are written whole (U8).
+/// Containers below this level of nesting are written whole (U8); the record is level 0.
 const MAX_LEVEL: usize = 64;
 /// Up to this many entries are compared one by one; above, hashed.
 const FEW: usize = 16;
@@ -42,17 +42,16 @@ impl<'a> Leaves<'a> {
         self.entries.push((path, value));
     }
 
-    /// Adds every leaf of a raw JSON value.
-    pub fn json(&mut self, path: &'a str, raw: &'a str) {
-        let level = 1 + path.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count();
-        self.walk(path, raw, level);
+    /// Adds every leaf of a raw JSON value at a place that is known by name.
+    pub fn json(&mut self, path: &'static str, raw: &'a str) {
+        self.walk(path, raw, level(path));
     }
 
     /// Adds the leaves of members of the object at `prefix`; the last of equal keys counts.
-    pub fn members(&mut self, prefix: &str, members: &[(&'a str, &'a str)]) {
+    pub fn members(&mut self, prefix: &'static str, members: &[(&'a str, &'a str)]) {
         for &(key, value) in last_of_equal_keys(self.arena, members) {
             let path = self.join(prefix, key);
-            self.json(path, value);
+            self.walk(path, value, level(prefix) + 1);
         }
     }
 
@@ -73,7 +72,7 @@ impl<'a> Leaves<'a> {
         if json::is_string(raw) {
             self.text(path, json::text(raw, self.arena));
         } else if json::is_absent(raw) {
-        } else if json::is_object(raw) && level < MAX_LEVEL {
+        } else if json::is_object(raw) && level <= MAX_LEVEL {
             let mut members = BumpVec::new_in(self.arena);
             let arena = self.arena;
             members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
@@ -81,7 +80,7 @@ impl<'a> Leaves<'a> {
                 let path = self.concat(&[path, ".", key]);
                 self.walk(path, value, level + 1);
             }
-        } else if json::is_list(raw) && level < MAX_LEVEL {
+        } else if json::is_list(raw) && level <= MAX_LEVEL {
             let path = self.concat(&[path, "[]"]);
             for element in json::elements(raw) {
                 self.walk(path, element, level + 1);
@@ -101,6 +100,12 @@ impl<'a> Leaves<'a> {
         };
         if equal_paths { join_equal_paths(self.arena, entries) } else { entries }
     }
+}
+
+/// The level of nesting of a place: `a.b[]` is the third.
+fn level(path: &str) -> usize {
+    let steps = path.bytes().filter(|byte| matches!(byte, b'.' | b'[')).count();
+    if path.is_empty() { 0 } else { steps + 1 }
 }
 
 fn join_equal_paths<'a>(
@@ -177,7 +182,7 @@ mod tests {
         let raw = r#"{"n":"#.repeat(100_000) + "1" + &"}".repeat(100_000);
         let found = flat(&raw);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].0, format!("a{}", ".n".repeat(63)));
+        assert_eq!(found[0].0, format!("a{}", ".n".repeat(64)));
         assert!(found[0].1.starts_with(r#"{"n":{"n""#) && found[0].1.len() > 500_000);
     }
 }

@@ -146,7 +146,8 @@ impl Decode for VpcFlow {
 impl Header {
     /// Columns by the first line (F2).
     fn read(line: &str) -> Self {
-        let words: Vec<String> = line.split_ascii_whitespace().map(|w| w.replace('-', "_")).collect();
+        let words: Vec<String> =
+            line.split_ascii_whitespace().map(|w| w.replace('-', "_")).collect();
         let is_name = |word: &String| {
             word.starts_with(|c: char| c.is_ascii_lowercase())
                 && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
@@ -198,8 +199,14 @@ mod tests {
     fn only_text_objects_of_the_service_are_read() {
         let detect = |key: &str| detect(&ObjectKey::new(key));
         assert_eq!(detect("AWSLogs/1/vpcflowlogs/us-east-1/2024/05/01/x.log.gz"), Detect::Yes);
-        assert_eq!(detect("AWSLogs/aws-account-id%3D1/aws-service%3Dvpcflowlogs/x.log.gz"), Detect::Yes);
-        assert_eq!(detect("1_vpcflowlogs_us-east-1_fl-1_20240501T0000Z_1a2b3c4d.log.gz"), Detect::Yes);
+        assert_eq!(
+            detect("AWSLogs/aws-account-id%3D1/aws-service%3Dvpcflowlogs/x.log.gz"),
+            Detect::Yes
+        );
+        assert_eq!(
+            detect("1_vpcflowlogs_us-east-1_fl-1_20240501T0000Z_1a2b3c4d.log.gz"),
+            Detect::Yes
+        );
         assert_eq!(detect("vpcflowlogs/AWSLogs/1/CloudTrail/x.json.gz"), Detect::No);
         assert!(matches!(
             detect("AWSLogs/1/vpcflowlogs/us-east-1/2024/05/01/x.log.parquet"),

@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     activity::{Activity, activity},
     identity::{self, or_else},
-    members::{Taker, members, peek_bool, peek_text, places},
+    members::{Taker, peek_bool, peek_text, places},
 };
 use crate::{
     ObjectKey, Rows,
@@ -98,6 +98,8 @@ struct Common<'a> {
     api: Api<'a>,
     src_endpoint: NetworkEndpoint<'a>,
     user_agent: Option<&'a str>,
+    /// The record has no source address.
+    no_address: bool,
 }
 
 macro_rules! event {
@@ -148,7 +150,8 @@ pub(super) fn push(
     let source = taker.text("eventSource", record.event_source);
     let name = taker.text("eventName", record.event_name);
     let read_only = peek_bool(record.read_only) == Some(true);
-    taker.leave("readOnly", record.read_only);
+    taker.keep("readOnly", record.read_only);
+    taker.keep("serviceEventDetails", record.service_event_details);
     let activity = activity(source.unwrap_or_default(), name, read_only);
 
     let additional = AdditionalEventData::read(record.additional_event_data, &mut taker);
@@ -158,15 +161,16 @@ pub(super) fn push(
         Activity::Authentication(_) => outcome(&record, name.unwrap_or_default(), arena),
         _ => None,
     };
-    common.failed = named_outcome
-        .unwrap_or(common.api.response.error.is_some() || common.api.response.message.is_some());
+    common.failed =
+        named_outcome.unwrap_or(present(record.error_code) || present(record.error_message));
     let acting = common.actor.user;
     let is_api = matches!(activity, Activity::Api(_));
     identity::complete(&mut common.actor, source, is_api);
     common.src_endpoint = src_endpoint(&record, source, is_api, &mut taker);
     if !matches!(activity, Activity::Authentication(_)) {
-        taker.leave("additionalEventData.MFAUsed", additional.mfa_used);
-        taker.leave("additionalEventData.LoginTo", additional.login_to);
+        // No mapped places in these classes, so that also an empty text is kept.
+        taker.keep("additionalEventData.MFAUsed", additional.mfa_used);
+        taker.keep("additionalEventData.LoginTo", additional.login_to);
     }
 
     match activity {
@@ -179,17 +183,19 @@ pub(super) fn push(
         }
         Activity::AccountChange(id) => {
             let mut event = event!(AccountChange, id, name, common);
-            taker.leave("resources", record.resources);
-            event.user = changed_user(&record, acting, arena);
+            taker.keep("resources", record.resources);
+            let user = changed_user(&record, acting, arena);
+            event.user = named(user);
             event.policy.uid = request_text(&record, "policyArn", arena);
-            event.observables = observables(&common, event.user.name, &[], arena);
+            event.observables = observables(&common, user.name, &[], arena);
             event.unmapped = taker.leaves.finish();
             out.push(&event);
         }
         Activity::Authentication(id) => {
             let mut event = event!(Authentication, id, name, common);
-            taker.leave("resources", record.resources);
-            event.user = session_user(&record, acting, arena);
+            taker.keep("resources", record.resources);
+            let user = session_user(&record, acting, arena);
+            event.user = named(user);
             event.session = session(&record, arena);
             event.is_mfa = mfa_used(additional.mfa_used, &mut taker);
             event.dst_endpoint.svc_name =
@@ -197,7 +203,7 @@ pub(super) fn push(
             if event.dst_endpoint.svc_name.is_none() {
                 event.service.name = source;
             }
-            event.observables = observables(&common, event.user.name, &[], arena);
+            event.observables = observables(&common, user.name, &[], arena);
             event.unmapped = taker.leaves.finish();
             out.push(&event);
         }
@@ -253,10 +259,7 @@ fn common<'a>(
             operation: name.or(Some("Unknown")),
             version: taker.text("apiVersion", record.api_version),
             service: Service { name: source },
-            request: Request {
-                uid: request_id.or(request_data.map(|_| uid)),
-                data: request_data,
-            },
+            request: Request { uid: request_id.or(request_data.map(|_| uid)), data: request_data },
             response: Response {
                 error: taker.text("errorCode", record.error_code),
                 message: taker.text("errorMessage", record.error_message),
@@ -264,6 +267,7 @@ fn common<'a>(
             },
         },
         src_endpoint: NetworkEndpoint::default(),
+        no_address: peek_text(record.source_ip_address, arena).is_none(),
         user_agent: taker.text("userAgent", record.user_agent),
     }
 }
@@ -285,7 +289,6 @@ fn src_endpoint<'a>(
     required: bool,
     taker: &mut Taker<'a>,
 ) -> NetworkEndpoint<'a> {
-    taker.leave("serviceEventDetails", record.service_event_details);
     let uid = taker.text("vpcEndpointId", record.vpc_endpoint_id);
     let address = taker.text("sourceIPAddress", record.source_ip_address);
     let ip = address.filter(|address| address.parse::<IpAddr>().is_ok());
@@ -296,38 +299,31 @@ fn src_endpoint<'a>(
 
 /// Table M2.
 fn resources<'a>(raw: Option<&'a str>, taker: &mut Taker<'a>) -> &'a [ResourceDetails<'a>] {
-    let Some(raw) = raw.filter(|raw| !json::is_absent(raw)) else { return &[] };
+    let Some(raw) = raw else { return &[] };
     if !json::is_list(raw) {
-        taker.leave("resources", Some(raw));
+        taker.leaves.json("resources", raw);
         return &[];
     }
     let mut out = BumpVec::new_in(taker.arena);
     for element in json::elements(raw) {
         if !json::is_object(element) {
-            taker.leave("resources[]", Some(element));
-            continue;
-        }
-        let members = members(element, taker.arena).into_bump_slice();
-        let has_name = members.iter().any(|&(key, value)| {
-            matches!(key, "ARN" | "arn" | "ARNPrefix") && peek_text(Some(value), taker.arena).is_some()
-        });
-        if !has_name {
-            taker.leaves.members("resources[]", members);
+            taker.leaves.json("resources[]", element);
             continue;
         }
         let resource = Resource::read(Some(element), taker);
-        let uid = or_else(
-            taker,
-            None,
-            &[
-                ("resources[].ARN", resource.upper_arn),
-                ("resources[].arn", resource.lower_arn),
-                ("resources[].ARNPrefix", resource.arn_prefix),
-            ],
-        );
+        let names = [
+            ("resources[].ARN", resource.upper_arn),
+            ("resources[].arn", resource.lower_arn),
+            ("resources[].ARNPrefix", resource.arn_prefix),
+        ];
+        let Some(uid) = or_else(taker, None, &names) else {
+            taker.leave("resources[].accountId", resource.account_id);
+            taker.leave("resources[].type", resource.kind);
+            continue;
+        };
         let account = taker.text("resources[].accountId", resource.account_id);
         out.push(ResourceDetails {
-            uid,
+            uid: Some(uid),
             r#type: taker.text("resources[].type", resource.kind),
             owner: Owner { account: Account { uid: account } },
         });
@@ -343,52 +339,39 @@ fn request_text<'a>(record: &Record<'a>, name: &str, arena: &'a Bump) -> Option<
     peek_text(object_member(record.request_parameters?, name), arena)
 }
 
-/// A text in an object of `responseElements`.
-fn response_text<'a>(
-    record: &Record<'a>,
-    object: &str,
-    name: &str,
-    arena: &'a Bump,
-) -> Option<&'a str> {
-    let object = object_member(record.response_elements?, object)?;
-    peek_text(object_member(object, name), arena)
+/// An object in `responseElements`, unless it is empty.
+fn response_object<'a>(record: &Record<'a>, name: &str) -> Option<&'a str> {
+    let object = object_member(record.response_elements?, name)?;
+    Some(object).filter(|object| json::is_object(object) && !json::is_absent(object))
 }
 
 /// Table M3: the account that was changed; `acting` is the actor's user before placeholders.
 fn changed_user<'a>(record: &Record<'a>, acting: User<'a>, arena: &'a Bump) -> User<'a> {
-    let either = |of_user: &str, of_role: &str| {
-        response_text(record, "user", of_user, arena)
-            .or_else(|| response_text(record, "role", of_role, arena))
-    };
+    let made = response_object(record, "user")
+        .map(|object| (object, ["userName", "arn", "userId"]))
+        .or_else(|| Some((response_object(record, "role")?, ["roleName", "arn", "roleId"])));
+    let [name, uid, uid_alt] = made.map_or([None; 3], |(object, names)| {
+        names.map(|name| peek_text(json::member(object, name), arena))
+    });
     let requested = || {
         let names = ["userName", "roleName", "groupName"];
         names.into_iter().find_map(|name| request_text(record, name, arena))
     };
-    let mut user = User {
-        name: either("userName", "roleName").or_else(requested),
-        uid: either("arn", "arn"),
-        uid_alt: either("userId", "roleId"),
-        ..User::default()
-    };
-    if user.is_absent() {
-        user = User {
-            name: acting.name,
-            uid: acting.uid,
-            uid_alt: acting.uid_alt,
-            ..User::default()
-        };
+    let user = User { name: name.or_else(requested), uid, uid_alt, ..User::default() };
+    if !user.is_absent() {
+        return user;
     }
-    named(user)
+    User { name: acting.name, uid: acting.uid, uid_alt: acting.uid_alt, ..User::default() }
 }
 
 /// Table M4: the user of a session.
 fn session_user<'a>(record: &Record<'a>, acting: User<'a>, arena: &'a Bump) -> User<'a> {
-    named(User {
+    User {
         uid: request_text(record, "roleArn", arena).or(acting.uid),
         uid_alt: acting.uid_alt,
         name: request_text(record, "roleSessionName", arena).or(acting.name),
         ..User::default()
-    })
+    }
 }
 
 /// A user needs a name or a uid.
@@ -403,23 +386,22 @@ fn named(mut user: User<'_>) -> User<'_> {
 }
 
 fn session<'a>(record: &Record<'a>, arena: &'a Bump) -> Session<'a> {
-    let role = |name| response_text(record, "assumedRoleUser", name, arena);
+    let text =
+        |object, name| peek_text(json::member(response_object(record, object)?, name), arena);
     Session {
-        uid: role("arn"),
-        uid_alt: role("assumedRoleId"),
-        credential_uid: response_text(record, "credentials", "accessKeyId", arena),
+        uid: text("assumedRoleUser", "arn"),
+        uid_alt: text("assumedRoleUser", "assumedRoleId"),
+        credential_uid: text("credentials", "accessKeyId"),
         ..Session::default()
     }
 }
 
+/// `Yes` and `No`, or a boolean (V10).
 fn mfa_used<'a>(raw: Option<&'a str>, taker: &mut Taker<'a>) -> Option<bool> {
     match peek_text(raw, taker.arena) {
-        Some("Yes") => Some(true),
-        Some("No") => Some(false),
-        _ => {
-            taker.leave("additionalEventData.MFAUsed", raw);
-            None
-        }
+        Some(text) if text.eq_ignore_ascii_case("yes") => Some(true),
+        Some(text) if text.eq_ignore_ascii_case("no") => Some(false),
+        _ => taker.boolean("additionalEventData.MFAUsed", raw),
     }
 }
 
@@ -431,8 +413,10 @@ fn observables<'a>(
 ) -> &'a [Observable<'a>] {
     let mut out: BumpVec<'a, Observable<'a>> =
         BumpVec::with_capacity_in(4 + resources.len(), arena);
+    // What stands in for a value is nothing that was seen.
+    let nowhere = common.no_address && common.api.service.name.is_none();
     let mut add = |name, type_id, kind, value: Option<&'a str>| {
-        if value.is_some_and(|value| value != "Unknown") {
+        if value.is_some() {
             let observable =
                 Observable { name: Some(name), type_id: Some(type_id), r#type: Some(kind), value };
             out.push(observable);
@@ -441,7 +425,7 @@ fn observables<'a>(
     add("actor.user.name", 4, "User Name", common.actor.user.name);
     add("user.name", 4, "User Name", user_name);
     add("src_endpoint.ip", 2, "IP Address", common.src_endpoint.ip);
-    add("src_endpoint.domain", 1, "Hostname", common.src_endpoint.domain);
+    add("src_endpoint.domain", 1, "Hostname", common.src_endpoint.domain.filter(|_| !nowhere));
     let mut seen = std::collections::HashSet::new();
     for resource in resources {
         // A set only where it pays: most events have one resource or none.

@@ -11,10 +11,7 @@
 //! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html>.
 
 use super::members::{Taker, places};
-use crate::{
-    json,
-    ocsf::{Account, Actor, Idp, Session, User},
-};
+use crate::ocsf::{Account, Actor, Idp, Session, User};
 
 places! {
     /// `userIdentity`.
@@ -82,7 +79,7 @@ pub(super) fn actor<'a>(
     user_name: Option<&'a str>,
     taker: &mut Taker<'a>,
 ) -> Actor<'a> {
-    let identity = UserIdentity::read(raw.filter(|raw| !json::is_absent(raw)), taker);
+    let identity = UserIdentity::read(raw, taker);
     let context = SessionContext::read(identity.session_context, taker);
     let attributes = Attributes::read(context.attributes, taker);
     let issuer = SessionIssuer::read(context.session_issuer, taker);
@@ -92,7 +89,8 @@ pub(super) fn actor<'a>(
 
     let kind = taker.text("userIdentity.type", identity.kind);
     let principal_id = taker.text("userIdentity.principalId", identity.principal_id);
-    let uid_alt = or_else(taker, principal_id, &[("userIdentity.onBehalfOf.userId", behalf.user_id)]);
+    let uid_alt =
+        or_else(taker, principal_id, &[("userIdentity.onBehalfOf.userId", behalf.user_id)]);
     let access_key_id = taker.text("userIdentity.accessKeyId", identity.access_key_id);
     let credential_uid =
         or_else(taker, access_key_id, &[("userIdentity.credentialId", identity.credential_id)]);
@@ -107,8 +105,8 @@ pub(super) fn actor<'a>(
     );
     let name = taker.text("userIdentity.userName", identity.user_name);
     let name = or_else(taker, name, &[("additionalEventData.UserName", user_name)]);
-    let created = taker
-        .time("userIdentity.sessionContext.attributes.creationDate", attributes.creation_date);
+    let created =
+        taker.time("userIdentity.sessionContext.attributes.creationDate", attributes.creation_date);
     Actor {
         user: User {
             r#type: kind,

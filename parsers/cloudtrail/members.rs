@@ -9,7 +9,7 @@
 //! # Reference
 //! Mapping 1.1 (V1 to V10) and 1.7.
 
-use bumpalo::{Bump, collections::Vec as BumpVec};
+use bumpalo::Bump;
 
 use crate::{MAX_TEXT_CHARS, cut_text, json, unmapped::Leaves};
 
@@ -70,9 +70,16 @@ impl<'a> Taker<'a> {
         raw.filter(|raw| !json::is_absent(raw)).map(|raw| json::compact(raw, self.arena))
     }
 
-    /// Leaves a value to `unmapped`.
-    pub(super) fn leave(&mut self, path: &'static str, raw: Option<&'a str>) {
+    /// Leaves a value at a place that is not mapped to `unmapped`, also an empty text (U4).
+    pub(super) fn keep(&mut self, path: &'static str, raw: Option<&'a str>) {
         if let Some(raw) = raw {
+            self.leaves.json(path, raw);
+        }
+    }
+
+    /// Leaves a value at a mapped place to `unmapped`; an absent one gives nothing (U4).
+    pub(super) fn leave(&mut self, path: &'static str, raw: Option<&'a str>) {
+        if let Some(raw) = raw.filter(|raw| !json::is_absent(raw)) {
             self.leaves.json(path, raw);
         }
     }
@@ -100,20 +107,13 @@ pub(super) fn peek_bool(raw: Option<&str>) -> Option<bool> {
     }
 }
 
-/// An instant in milliseconds as text or number.
+/// An instant in milliseconds, as text (T3) or number (T4).
 pub(super) fn peek_time(raw: &str, arena: &Bump) -> Option<i64> {
     if json::is_string(raw) {
-        let arena_text = json::text(raw, arena);
-        crate::time::from_text(arena_text).or_else(|| crate::time::from_number(arena_text))
+        crate::time::from_text(json::text(raw, arena))
     } else {
         crate::time::from_number(raw)
     }
-}
-
-/// The members of an object with their keys unescaped.
-pub(super) fn members<'a>(raw: &'a str, arena: &'a Bump) -> BumpVec<'a, (&'a str, &'a str)> {
-    let members = json::members(raw).map(|(key, value)| (json::unescape(key, arena), value));
-    BumpVec::from_iter_in(members, arena)
 }
 
 /// Declares an object's named members. `read` takes them, the last of equal keys, and leaves every

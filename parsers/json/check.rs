@@ -28,6 +28,13 @@ pub fn object<'a>(text: &'a str, arena: &'a Bump) -> Option<BumpVec<'a, Member<'
     (blank(bytes, end) == bytes.len()).then_some(members)
 }
 
+/// True if all of `text` is one value of any kind.
+pub fn is_value(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    value(bytes, blank(bytes, 0), &mut Vec::new())
+        .is_some_and(|end| blank(bytes, end) == bytes.len())
+}
+
 /// One past the object that `bytes` start with; `member` is told of each member. `open` is only
 /// memory that is used again.
 pub fn object_end(bytes: &[u8], open: &mut Vec<u8>, mut member: impl FnMut(Span)) -> Option<usize> {

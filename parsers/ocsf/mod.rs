@@ -1,7 +1,7 @@
 //! OCSF 1.1.0: its classes and objects, each written once as a table ([`classes`]).
 //!
 //! Row structs, columns, Arrow schema and JSON writer follow from the tables:
-//! [`column`] says what one column is, [`table`] is the macro that makes objects and classes
+//! [`mod@column`] says what one column is, [`mod@table`] is the macro that makes objects and classes
 //! of columns, [`json`] writes values.
 
 pub mod classes;

@@ -168,8 +168,14 @@ impl<'a> Fields<'a> {
         if count < columns.len() { Err("too few fields") } else { Ok(this) }
     }
 
+    /// Takes a text. If it must be cut (V8) the whole goes to `unmapped`.
     fn take(&mut self, field: Field) -> Option<&'a str> {
-        self.known[field as usize].take()
+        let text = self.known[field as usize]?;
+        let cut = crate::cut_text(text);
+        if cut.len() == text.len() {
+            self.known[field as usize] = None;
+        }
+        Some(cut)
     }
 
     /// Takes a field if it reads as wanted; if not it stays, and goes to `unmapped` (V7).
@@ -324,7 +330,8 @@ impl<'a> Fields<'a> {
             _ => {}
         }
         for endpoint in [&mut src, &mut dst] {
-            let ids = [endpoint.ip, endpoint.svc_name, endpoint.interface_uid, endpoint.instance_uid];
+            let ids =
+                [endpoint.ip, endpoint.svc_name, endpoint.interface_uid, endpoint.instance_uid];
             if ids.iter().all(Option::is_none) {
                 endpoint.interface_uid = interface;
                 if interface.is_none() {
