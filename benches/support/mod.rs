@@ -105,8 +105,8 @@ pub fn cloudtrail_record(numbers: &mut Numbers, account: &str, region: &str, out
     .expect("a String takes everything");
 }
 
-/// A flow log row of the default format with version 5 columns.
-pub fn flow_row(numbers: &mut Numbers, account: &str, out: &mut String) {
+/// A flow log row, of the default format or with version 5 columns.
+pub fn flow_row(numbers: &mut Numbers, account: &str, version_5: bool, out: &mut String) {
     let (interface, instance) = (numbers.below(60), numbers.below(60));
     let start = 1_741_564_800 + numbers.below(86_400);
     let packets = 1 + numbers.below(200);
@@ -116,20 +116,28 @@ pub fn flow_row(numbers: &mut Numbers, account: &str, out: &mut String) {
     let own = format!("10.0.{}.{}", interface / 8, 10 + instance);
     let (src, dst) = if direction == 0 { (&peer, &own) } else { (&own, &peer) };
     let port = 1024 + numbers.below(60_000);
-    writeln!(
+    let version = if version_5 { 5 } else { 2 };
+    write!(
         out,
-        "5 {account} eni-{interface:017x} {src} {dst} {port} 443 6 {packets} {} {start} {} {action} OK vpc-0a1b2c3d subnet-{:08x} i-{instance:017x} {flags} IPv4 {src} {dst} us-east-1 use1-az1 - - - - {} {}",
+        "{version} {account} eni-{interface:017x} {src} {dst} {port} 443 6 {packets} {} {start} {} {action} OK",
         packets * 512,
         start + 60,
-        interface / 10,
-        if direction == 0 { "ingress" } else { "egress" },
-        if direction == 0 { "-" } else { "8" },
     )
     .expect("a String takes everything");
+    if version_5 {
+        let (way, path) = if direction == 0 { ("ingress", "-") } else { ("egress", "8") };
+        write!(
+            out,
+            " vpc-0a1b2c3d subnet-{:08x} i-{instance:017x} {flags} IPv4 {src} {dst} us-east-1 use1-az1 - - - - {way} {path}",
+            interface / 10,
+        )
+        .expect("a String takes everything");
+    }
+    out.push('\n');
 }
 
-/// Header of [`flow_row`].
-pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path\n";
+const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
+const VERSION_5_HEADER: &str = " vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path";
 
 /// Text of a CloudTrail object of about `bytes`.
 pub fn cloudtrail_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
@@ -145,11 +153,14 @@ pub fn cloudtrail_object(numbers: &mut Numbers, bytes: usize, place: usize) -> S
     text
 }
 
-/// Text of a flow log object of about `bytes`.
+/// Text of a flow log object of about `bytes`: two of three have the default format.
 pub fn flow_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
+    let version_5 = place % 3 == 2;
     let mut text = String::from(FLOW_HEADER);
+    text.push_str(if version_5 { VERSION_5_HEADER } else { "" });
+    text.push('\n');
     while text.len() < bytes {
-        flow_row(numbers, ACCOUNTS[place % ACCOUNTS.len()], &mut text);
+        flow_row(numbers, ACCOUNTS[place % ACCOUNTS.len()], version_5, &mut text);
     }
     text
 }

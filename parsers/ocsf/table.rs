@@ -170,7 +170,7 @@ impl<C: Record> Table for ClassTable<C> {
     }
 
     fn bytes(&self) -> usize {
-        self.columns.row_bytes() + self.keys.capacity() * size_of::<Key>()
+        size_of::<Self>() + self.columns.row_bytes() + self.keys.capacity() * size_of::<Key>()
     }
 
     fn gather(&mut self, from: &dyn Table, rows: &[u32]) {

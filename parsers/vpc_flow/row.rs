@@ -321,7 +321,7 @@ impl<'a> Fields<'a> {
             arena,
             [Field::PktDstAddr, Field::DstAddr, Field::DstPort, Field::PktDstAwsService],
         );
-        let interface = self.known[Field::InterfaceId as usize];
+        let interface = self.known[Field::InterfaceId as usize].map(crate::cut_text);
         let no_address = src.ip.is_none() && dst.ip.is_none();
         match direction_id {
             Some(1) => self.place_resources(&mut dst),

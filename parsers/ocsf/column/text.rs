@@ -24,14 +24,16 @@ use crate::ocsf::json;
 const ABSENT: u32 = u32::MAX;
 /// Places for values seen lately, a power of two.
 const RECENT: usize = 256;
+/// Up to this many values are compared one by one, so that small columns stay small.
+const FEW: usize = 6;
 
 /// Values, each held once as long as it was seen lately, and known by its number.
 struct Dictionary {
     /// UTF-8, value after value.
     text: Vec<u8>,
     ends: Vec<i32>,
-    /// Numbers of values seen lately, by a cheap hash of the value.
-    recent: Box<[u32; RECENT]>,
+    /// Numbers of values seen lately, by a cheap hash of the value; empty up to [`FEW`] values.
+    recent: Vec<u32>,
     /// Number of the value seen last, and where it lies.
     last: u32,
     last_range: Range<usize>,
@@ -42,7 +44,7 @@ impl Default for Dictionary {
         Self {
             text: Vec::new(),
             ends: Vec::new(),
-            recent: Box::new([ABSENT; RECENT]),
+            recent: Vec::new(),
             last: ABSENT,
             last_range: 0..0,
         }
@@ -65,25 +67,35 @@ impl Dictionary {
         if self.last != ABSENT && equal(&self.text[self.last_range.clone()], value) {
             return self.last;
         }
-        let place = &mut self.recent[place(value)];
-        if *place == ABSENT {
-            *place = self.ends.len() as u32;
-        } else {
-            let at = *place as usize;
-            let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-            let range = start..self.ends[at] as usize;
-            if equal(&self.text[range.clone()], value) {
-                self.last = *place;
-                self.last_range = range;
-                return self.last;
-            }
-            *place = self.ends.len() as u32;
+        let known = self.find(value);
+        self.last = known.unwrap_or_else(|| self.add(value));
+        self.last_range = self.range(self.last);
+        self.last
+    }
+
+    fn find(&self, value: &[u8]) -> Option<u32> {
+        if self.recent.is_empty() {
+            return (0..self.ends.len() as u32).find(|&code| equal(self.get(code), value));
         }
-        self.last = *place;
-        self.last_range = self.text.len()..self.text.len() + value.len();
+        let code = self.recent[place(value)];
+        (code != ABSENT && equal(self.get(code), value)).then_some(code)
+    }
+
+    fn add(&mut self, value: &[u8]) -> u32 {
+        let code = self.ends.len() as u32;
         self.text.extend_from_slice(value);
         self.ends.push(self.text.len() as i32);
-        self.last
+        if self.recent.is_empty() && self.ends.len() > FEW {
+            self.recent.resize(RECENT, ABSENT);
+            for code in 0..code {
+                let place = place(self.get(code));
+                self.recent[place] = code;
+            }
+        }
+        if let Some(recent) = self.recent.get_mut(place(value)) {
+            *recent = code;
+        }
+        code
     }
 
     /// Appends all values of `other`; their numbers grow by the one returned.
@@ -91,11 +103,14 @@ impl Dictionary {
         let (base, offset) = (self.ends.len() as u32, self.text.len() as i32);
         self.text.extend_from_slice(&other.text);
         self.ends.extend(other.ends.iter().map(|end| end + offset));
+        if self.recent.is_empty() && self.ends.len() > FEW {
+            self.recent.resize(RECENT, ABSENT);
+        }
         base
     }
 
     fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * size_of::<i32>() + size_of_val(&*self.recent)
+        self.text.capacity() + (self.ends.capacity() + self.recent.capacity()) * size_of::<u32>()
     }
 
     /// The values of `codes`.
