@@ -106,6 +106,8 @@ struct Run<'s> {
     report: Report,
     /// Batches to be loaded again, with the number of objects that asked for it.
     reload: BTreeMap<String, u64>,
+    /// Objects counted as skipped, and as failed before, for each batch.
+    settled: BTreeMap<String, (u64, u64)>,
 }
 
 impl<'s> Run<'s> {
@@ -140,7 +142,15 @@ impl<'s> Run<'s> {
             force: settings.force,
             ledger: Ledger::new(&places.state),
         };
-        Ok(Self { settings, progress, engine, selection, report, reload: BTreeMap::new() })
+        Ok(Self {
+            settings,
+            progress,
+            engine,
+            selection,
+            report,
+            reload: BTreeMap::new(),
+            settled: BTreeMap::new(),
+        })
     }
 
     async fn all(&mut self) -> Result<(), Stop> {
@@ -167,7 +177,15 @@ impl<'s> Run<'s> {
         self.batch(batch).await?;
         for (id, objects) in std::mem::take(&mut self.reload) {
             match Batch::again(&self.selection.ledger, &id, &self.settings.filter) {
-                Ok(batch) => self.batch(batch).await?,
+                Ok(batch) => {
+                    // They are read again after all, because others of their batch are.
+                    let (skipped, failed) = self.settled.remove(&id).unwrap_or_default();
+                    if !self.settings.dry_run {
+                        self.report.objects.skipped -= skipped;
+                        self.report.objects.failed -= failed;
+                    }
+                    self.batch(batch).await?;
+                }
                 Err(ReloadError::Ledger(error)) => return Err(error.into()),
                 Err(error @ ReloadError::Gone { .. }) => {
                     self.report.objects.failed += objects - 1;
@@ -193,12 +211,14 @@ impl<'s> Run<'s> {
                 self.report.left_out += 1;
                 None
             }
-            Decision::Skip { rejected } => {
+            Decision::Skip { batch, rejected } => {
+                self.settled.entry(batch).or_default().0 += 1;
                 self.report.objects.skipped += 1;
                 self.report.rejected_before += rejected;
                 None
             }
-            Decision::KnownFailure(why) => {
+            Decision::KnownFailure { batch, why } => {
+                self.settled.entry(batch).or_default().1 += 1;
                 self.fail(object.location(), format!("{why} (known from an earlier load)"));
                 None
             }

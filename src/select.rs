@@ -32,11 +32,18 @@ pub enum Decision {
     LeftOut,
     /// It is in the lake.
     Skip {
+        /// The batch that it was loaded in.
+        batch: String,
         /// Records of it that are in the rejects.
         rejected: u64,
     },
     /// It failed before and would again.
-    KnownFailure(String),
+    KnownFailure {
+        /// The batch that it was loaded in.
+        batch: String,
+        /// Why it failed.
+        why: String,
+    },
     /// No source knows it.
     Unrecognized {
         /// Why.
@@ -123,10 +130,10 @@ fn decide_again(source: &'static Source, entry: &Entry, filter: &Filter, again: 
     let covered = Filter::from(entry.filter.clone()).covers(filter);
     match (entry.state, &entry.error) {
         (State::Loaded, _) if covered && !again => {
-            Decision::Skip { rejected: entry.records.rejected }
+            Decision::Skip { batch: entry.batch.clone(), rejected: entry.records.rejected }
         }
         (State::Failed, Some(error)) if covered && error.permanent && !again => {
-            Decision::KnownFailure(error.what.clone())
+            Decision::KnownFailure { batch: entry.batch.clone(), why: error.what.clone() }
         }
         (State::Loaded | State::Failed, _) => Decision::Reload { batch: entry.batch.clone() },
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
