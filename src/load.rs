@@ -100,6 +100,8 @@ pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, St
 
 struct Run<'s> {
     settings: &'s Settings,
+    /// The paths without those that lie in another one.
+    paths: Vec<PathBuf>,
     progress: &'s Progress,
     engine: Engine,
     selection: Selection,
@@ -114,6 +116,7 @@ impl<'s> Run<'s> {
     fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
         let places = &settings.places;
         let mut report = Report { dry_run: settings.dry_run, ..Report::default() };
+        let mut paths: Vec<PathBuf> = Vec::new();
         for path in &settings.paths {
             let on_error = |source| StartError::Path { path: path.clone(), source };
             let full = std::fs::canonicalize(path).map_err(on_error)?;
@@ -123,6 +126,11 @@ impl<'s> Run<'s> {
                 if full.is_dir() && place.starts_with(&full) {
                     return Err(StartError::Inside { lake: place, path: full });
                 }
+            }
+            // What lies in another path is listed with that one, once.
+            if !paths.iter().any(|other| full.starts_with(other)) {
+                paths.retain(|other| !other.starts_with(&full));
+                paths.push(full);
             }
         }
         if !settings.dry_run {
@@ -144,6 +152,7 @@ impl<'s> Run<'s> {
         };
         Ok(Self {
             settings,
+            paths,
             progress,
             engine,
             selection,
@@ -155,7 +164,7 @@ impl<'s> Run<'s> {
 
     async fn all(&mut self) -> Result<(), Stop> {
         let mut batch = Batch::new(self.settings.filter.clone());
-        for path in &self.settings.paths {
+        for path in &std::mem::take(&mut self.paths) {
             let listing = match store::list(path) {
                 Ok(listing) => listing,
                 Err(error) => {

@@ -16,7 +16,7 @@ use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    ledger::{Entry, Ledger, LedgerError, State},
+    ledger::{Known, Ledger, LedgerError, State},
     store::{self, ObjectRef},
 };
 
@@ -126,16 +126,15 @@ impl Selection {
     }
 }
 
-fn decide_again(source: &'static Source, entry: &Entry, filter: &Filter, again: bool) -> Decision {
-    let covered = Filter::from(entry.filter.clone()).covers(filter);
-    match (entry.state, &entry.error) {
-        (State::Loaded, _) if covered && !again => {
-            Decision::Skip { batch: entry.batch.clone(), rejected: entry.records.rejected }
+fn decide_again(source: &'static Source, known: &Known, filter: &Filter, again: bool) -> Decision {
+    let covered = known.filter.covers(filter) && !again;
+    let batch = known.batch.to_string();
+    match (known.state, &known.error) {
+        (State::Loaded, _) if covered => Decision::Skip { batch, rejected: known.rejected },
+        (State::Failed, Some(error)) if covered && error.permanent => {
+            Decision::KnownFailure { batch, why: error.what.clone() }
         }
-        (State::Failed, Some(error)) if covered && error.permanent && !again => {
-            Decision::KnownFailure { batch: entry.batch.clone(), why: error.what.clone() }
-        }
-        (State::Loaded | State::Failed, _) => Decision::Reload { batch: entry.batch.clone() },
+        (State::Loaded | State::Failed, _) => Decision::Reload { batch },
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
     }
 }

@@ -31,6 +31,11 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// The whole path.
     pub fn location(&self) -> String {
-        format!("{}/{}", self.bucket.trim_end_matches('/'), self.key)
+        location(&self.bucket, &self.key)
     }
+}
+
+/// The whole path of a key below a load root.
+pub fn location(bucket: &str, key: &str) -> String {
+    format!("{}/{key}", bucket.trim_end_matches('/'))
 }
