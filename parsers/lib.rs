@@ -1,5 +1,14 @@
 //! AWS security logs to OCSF: bytes in, rows out. No I/O, no async, no clock.
 //!
+//! # Input
+//! Decompressed bytes of one object in pieces, and its key.
+//! # Maps to
+//! Rows of OCSF classes ([`Rows`]), in chunks.
+//! # Known gaps
+//! The sources that [`SOURCES`] does not list.
+//! # Reference
+//! OCSF 1.1.0, <https://schema.ocsf.io/1.1.0/>.
+//!
 //! To add a source: write `parsers/<name>.rs` with `pub static SOURCE: Source`, its sample and
 //! golden in `parsers/<name>/`, and add its name to `sources!`.
 

@@ -1,4 +1,13 @@
 //! What a log source is: data that says how to recognize its objects, and a decoder.
+//!
+//! # Input
+//! A key; then the object's bytes.
+//! # Maps to
+//! A [`Detect`]; then rows.
+//! # Known gaps
+//! Objects are recognized by key only, not by content.
+//! # Reference
+//! Each source's module names its own.
 
 use crate::{Rows, key::ObjectKey};
 

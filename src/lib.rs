@@ -18,6 +18,10 @@
 //! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
 //! buffer; `cli.rs` is the command line. The `parsers` crate maps bytes to OCSF.
 //!
+//! # Known gaps
+//!
+//! Local files only; GuardDuty, Insights, S3, OpenSearch and queries are not there yet.
+//!
 //! # Invariants
 //!
 //! 1. `parsers` does no I/O, reads no clock, spawns nothing, and allocates nothing proportional to

@@ -1,4 +1,13 @@
-//! The command line program.
+//! The command line program: exit codes, logging.
+//!
+//! # Input
+//! Arguments; `TRAILHOUND_LOG` for what is logged, such as `info` (each object) or `debug`.
+//! # Maps to
+//! Exit status 1 for usage errors and for what could not start, else that of the command.
+//! # Known gaps
+//! None.
+//! # Reference
+//! `src/cli.rs`.
 
 use std::{io::IsTerminal, process::ExitCode};
 

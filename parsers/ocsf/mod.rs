@@ -3,6 +3,15 @@
 //! Row structs, columns, Arrow schema and JSON writer follow from the tables:
 //! [`mod@column`] says what one column is, [`mod@table`] is the macro that makes objects and classes
 //! of columns, [`json`] writes values.
+//!
+//! # Input
+//! The tables.
+//! # Maps to
+//! Everything that knows the name of an attribute.
+//! # Known gaps
+//! One version of OCSF; only the classes and attributes that the sources fill.
+//! # Reference
+//! <https://schema.ocsf.io/1.1.0/>.
 
 pub mod classes;
 pub mod column;
