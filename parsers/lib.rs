@@ -15,6 +15,8 @@
 #![warn(missing_docs)]
 
 pub mod frame;
+#[cfg(test)]
+mod golden;
 pub mod json;
 pub mod key;
 pub mod ocsf;

@@ -267,7 +267,7 @@ fn entries(
         add(day, &entry);
     }
     for note in &batch.notes {
-        let error = Some(Failure { what: note.why.to_owned(), permanent: true });
+        let error = Some(Failure { what: note.why.clone(), permanent: true });
         add(&ledger_day(&note.key), &Entry { state: note.state, error, ..base(&note.object) });
     }
     lines

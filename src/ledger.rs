@@ -160,6 +160,8 @@ pub struct Known {
     pub filter: Arc<Filter>,
     /// What became of it.
     pub state: State,
+    /// A source has read it.
+    pub was_read: bool,
     /// Records of it that are in the rejects.
     pub rejected: u64,
     /// Why it failed or was not read.
@@ -255,6 +257,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 batch: Arc::clone(&batch),
                 filter: Arc::clone(&filter),
                 state: entry.state,
+                was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
             },

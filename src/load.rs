@@ -233,12 +233,12 @@ impl<'s> Run<'s> {
             }
             Decision::Unrecognized { why, known } => {
                 self.report.objects.unrecognized += 1;
-                self.report.unrecognized.add(object.location(), why);
+                self.report.unrecognized.add(object.location(), why.as_str());
                 Some((State::Unrecognized, why)).filter(|_| !known)
             }
             Decision::Excluded { what, known } => {
                 self.report.objects.excluded += 1;
-                Some((State::Excluded, what)).filter(|_| !known)
+                Some((State::Excluded, what.to_owned())).filter(|_| !known)
             }
             Decision::Load(source) => {
                 batch.push(Item { object, key, source });

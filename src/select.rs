@@ -47,7 +47,7 @@ pub enum Decision {
     /// No source knows it.
     Unrecognized {
         /// Why.
-        why: &'static str,
+        why: String,
         /// The ledger has it.
         known: bool,
     },
@@ -98,7 +98,7 @@ impl Selection {
                 Decision::Excluded { what, known: entry.is_some_and(|entry| entry.is_of(object)) }
             }
             (Recognition::Unrecognized(why), entry) => Decision::Unrecognized {
-                why,
+                why: why.to_owned(),
                 known: entry.is_some_and(|entry| entry.is_of(object)),
             },
             (Recognition::Source(source), Some(entry)) => {
@@ -135,6 +135,10 @@ fn decide_again(source: &'static Source, known: &Known, filter: &Filter, again: 
             Decision::KnownFailure { batch, why: error.what.clone() }
         }
         (State::Loaded | State::Failed, _) => Decision::Reload { batch },
+        // By its content it was of no source, and it has not changed.
+        (State::Unrecognized, Some(error)) if known.was_read && !again => {
+            Decision::Unrecognized { why: error.what.clone(), known: true }
+        }
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
     }
 }
@@ -154,7 +158,7 @@ pub struct Note {
     /// Unrecognized or excluded.
     pub state: State,
     /// Why.
-    pub why: &'static str,
+    pub why: String,
 }
 
 /// An object to be read.

@@ -26,11 +26,7 @@ impl Schema {
     /// All errors of an event, as `name: path`; list members have their number: `resources[0].uid`.
     pub fn validate(&self, event: &Value) -> Vec<String> {
         let profiles = list(&event["metadata"]["profiles"]);
-        let mut check = Check {
-            schema: self,
-            profiles,
-            errors: Vec::new(),
-        };
+        let mut check = Check { schema: self, profiles, errors: Vec::new() };
         check.event(event);
         check.empty(event, "");
         check.errors

@@ -1,0 +1,24 @@
+//! Integration tests: the program as its users run it, and its library where that is quicker.
+//!
+//! What needs the project's shared folder (`../shared`: real logs, official pairs, a generator, an
+//! independent validator) or another program says loudly when it does not run.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod ocsf;
+mod support;
+
+mod suite {
+    mod again;
+    mod answer_key;
+    mod bad_bytes;
+    mod bad_places;
+    mod bad_records;
+    mod documents;
+    mod invariance;
+    mod kill;
+    mod no_loss;
+    mod pairs;
+    mod reader;
+    mod schema;
+    mod selection;
+}
