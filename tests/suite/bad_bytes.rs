@@ -92,7 +92,8 @@ fn garbage_after_a_member_keeps_all_records_and_fails_the_object() {
     let what = failure(&run, &bench, &key);
     assert!(what.starts_with("garbage after a gzip member"), "{what}");
     assert!(what.contains(&format!("(byte {} of the data", flow_object(0..5).len())), "{what}");
-    let of_object = what.split([' ', ')']).filter_map(|word| word.parse::<usize>().ok()).last();
+    let mut words = what.rsplit([' ', ')']);
+    let of_object = words.find_map(|word| word.parse::<usize>().ok());
     // How far a decoder reads before it knows that it is no member is its own affair.
     assert!((at..at + 10).contains(&of_object.unwrap()), "at byte {at}: {what}");
 }
@@ -257,4 +258,18 @@ fn nesting_of_100_000_is_loaded_whole() {
         let left = 100_000 - path.matches("[]").count();
         assert_eq!(rest.as_str(), Some(&*("[".repeat(left) + "1" + &"]".repeat(left))), "{path}");
     }
+}
+
+#[test]
+fn a_long_key_before_many_elements_does_not_multiply_in_memory() {
+    // The path of each leaf starts with the key; a copy for each would be 400 MB of a 0.2 MB record.
+    let (key, list) = ("k".repeat(100_000), "{\"a\":1},".repeat(4000));
+    let members = format!("\"serviceEventDetails\":{{\"{key}\":[{list}{{\"a\":2}}]}}");
+    let bench = Bench::with([(&*trail_key("x"), raw_records(&[raw_event(0, &members)]))]);
+    let (run, peak) = load_measured(&bench, &["--memory", "128MB", "--jobs", "1"]);
+    run.expect(0, [1, 0], [1, 1, 0]);
+    let unmapped = &bench.lake().event("raw-0")["unmapped"];
+    let joined = unmapped[format!("serviceEventDetails.{key}[].a")].as_str().unwrap();
+    assert_eq!((joined.len(), joined.ends_with(",1,2")), (8001, true));
+    assert!(peak < 128, "{peak} MB for a record of 0.2 MB");
 }

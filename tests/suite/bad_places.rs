@@ -1,6 +1,12 @@
 //! Files that cannot be read, places that cannot be written, and a decoder that panics.
 
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use parsers::{Decode, DecodeError, Detect, Filter, ObjectKey, Rows, Source};
 use trailhound::{
@@ -48,6 +54,52 @@ fn a_loop_of_folders_is_named_and_the_others_are_loaded() {
     let run = bench.load(&[]);
     run.expect(2, [1, 1], [2, 2, 0]);
     assert!(run.stderr.contains("AWSLogs/loop"), "{}", run.stderr);
+}
+
+#[test]
+fn a_name_that_is_not_utf8_is_reported_and_the_others_are_loaded() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = bench_of(1);
+    let name = std::ffi::OsStr::from_bytes(b"1_CloudTrail_us-east-1_20240501T0000Z_\xff.json");
+    fs::write(bench.archive().join(name), records(&[event(9)])).unwrap();
+    let run = bench.load(&[]);
+    assert_eq!((run.code, run.objects("loaded"), run.objects("failed")), (2, 1, 1), "{run:?}");
+    assert!(run.stderr.contains("1_CloudTrail_us-east-1_20240501T0000Z_"), "{}", run.stderr);
+}
+
+#[test]
+fn what_is_no_file_does_not_stop_the_run() {
+    let bench = bench_of(1);
+    let pipe = bench.archive().join(trail_key("pipe"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = bench.load_command(&[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let run = Run::of(&child.wait_with_output().unwrap());
+    assert_ne!(run.code, -1, "the run waits for a writer of the pipe");
+    assert_eq!(run.objects("loaded"), 1);
+    assert!(run.stderr.contains("pipe.json.gz"), "it is named: {}", run.stderr);
+}
+
+#[test]
+fn a_damaged_ledger_is_named_and_nothing_is_loaded_on_top_of_it() {
+    let bench = bench_of(1);
+    bench.load(&[]);
+    let lake = bench.lake();
+    let ledger = lake.state.join("ledger/v1/day=20240501");
+    let file = fs::read_dir(&ledger).unwrap().next().unwrap().unwrap().path();
+    fs::write(&file, "{\"v\":1,\"bat").unwrap();
+    let rows = lake.rows();
+    let run = bench.load(&[]);
+    assert!(run.code == 1 || run.code == 2, "{run:?}");
+    assert!(run.stderr.contains(file.to_str().unwrap()), "{}", run.stderr);
+    assert_eq!(lake.rows(), rows);
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_record_that_is_not_utf8_is_kept_byte_by_byte_in_the_rejects() {
     let broken: Vec<u8> = marked.into_iter().map(|b| if b == b'@' { 0xe9 } else { b }).collect();
     let rest = raw_event(1, "\"userAgent\":\"café\"");
     let object = [b"{\"Records\":[", broken.as_slice(), b",", rest.as_bytes(), b"]}"].concat();
-    let row = [b"2 111122223333 eni-\xff ", flow_line(1)[20..].as_bytes()].concat();
+    let row = [b"2 111122223333 eni-\xff ", &flow_line(1).as_bytes()[20..]].concat();
     let flow = [flow_object(0..1).as_slice(), &row, b"\n", flow_line(2).as_bytes()].concat();
     let bench =
         Bench::with([(&*trail_key("latin1"), gzip(&object)), (&*flow_key("latin1"), gzip(&flow))]);
@@ -276,4 +276,15 @@ fn a_flow_object_without_a_header_is_the_default_format_or_rejected() {
     let (run, lake) = bench.load_checked(&[]);
     run.expect(2, [2, 0], [4, 2, 2]);
     assert!(lake.rejects().iter().all(|reject| reject["reason"] == "no header"));
+}
+
+#[test]
+fn a_reject_over_1_mib_is_told_by_place_and_length() {
+    let bad = format!("{{\"eventTime\":{}}}", "x".repeat(2 << 20));
+    let (run, lake, _bench) =
+        load_records(&[event(0).to_string(), bad.clone(), raw_event(1, "\"x\":1")]);
+    run.expect(2, [1, 0], [3, 2, 1]);
+    let reject = &lake.rejects()[0];
+    assert_eq!((&reject["reason"], number(&reject["len"])), (&json!("not JSON"), bad.len() as u64));
+    assert!(reject.get("raw").is_none() && reject.get("raw_base64").is_none());
 }

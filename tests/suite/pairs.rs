@@ -154,7 +154,7 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
             let ms = parsers::time::from_text(text).expect(text);
             found.insert(path.to_owned(), ms.into());
         }
-        Value::String(text) if path.ends_with(".data") => {
+        Value::String(text) if path.rsplit('.').next() == Some("data") => {
             let value = serde_json::from_str(text).unwrap_or_else(|_| value.clone());
             found.insert(path.to_owned(), value);
         }

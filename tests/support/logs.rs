@@ -91,7 +91,7 @@ pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr s
 pub fn flow_line(n: u64) -> String {
     let account = ACCOUNTS[0];
     let start = START + n * 61 % 86_400;
-    let action = if n % 5 == 0 { "REJECT" } else { "ACCEPT" };
+    let action = if n.is_multiple_of(5) { "REJECT" } else { "ACCEPT" };
     format!(
         "2 {account} eni-{n:08x} 10.0.0.{} 198.51.100.{} {} 443 6 {n} {} {start} {} {action} OK",
         n % 250,
