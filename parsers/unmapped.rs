@@ -24,12 +24,22 @@ const FEW: usize = 16;
 pub struct Leaves<'a> {
     arena: &'a Bump,
     entries: BumpVec<'a, (&'a str, &'a str)>,
+    /// Paths below lists, by address and length of the path before: they come again with each
+    /// element, and may be long.
+    below_lists: HashMap<(usize, usize, Step<'a>), &'a str>,
+}
+
+/// A step of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Step<'a> {
+    Member(&'a str),
+    List,
 }
 
 impl<'a> Leaves<'a> {
     /// No leaves.
     pub fn new(arena: &'a Bump) -> Self {
-        Self { arena, entries: BumpVec::new_in(arena) }
+        Self { arena, entries: BumpVec::new_in(arena), below_lists: HashMap::new() }
     }
 
     /// The arena that texts live in.
@@ -44,19 +54,37 @@ impl<'a> Leaves<'a> {
 
     /// Adds every leaf of a raw JSON value at a place that is known by name.
     pub fn json(&mut self, path: &'static str, raw: &'a str) {
-        self.walk(path, raw, level(path));
+        self.walk(path, raw, level(path), false);
     }
 
     /// Adds the leaves of members of the object at `prefix`; the last of equal keys counts.
     pub fn members(&mut self, prefix: &'static str, members: &[(&'a str, &'a str)]) {
         for &(key, value) in last_of_equal_keys(self.arena, members) {
             let path = self.join(prefix, key);
-            self.walk(path, value, level(prefix) + 1);
+            self.walk(path, value, level(prefix) + 1, false);
         }
     }
 
     fn join(&self, prefix: &str, key: &'a str) -> &'a str {
         if prefix.is_empty() { key } else { self.concat(&[prefix, ".", key]) }
+    }
+
+    /// The path one step further. `below_list` if the same step may come again.
+    fn step(&mut self, path: &'a str, step: Step<'a>, below_list: bool) -> &'a str {
+        let joined = |this: &Self| match step {
+            Step::Member(key) => this.concat(&[path, ".", key]),
+            Step::List => this.concat(&[path, "[]"]),
+        };
+        if !below_list {
+            return joined(self);
+        }
+        let place = (path.as_ptr().addr(), path.len(), step);
+        if let Some(known) = self.below_lists.get(&place) {
+            return known;
+        }
+        let joined = joined(self);
+        self.below_lists.insert(place, joined);
+        joined
     }
 
     fn concat(&self, parts: &[&str]) -> &'a str {
@@ -68,7 +96,7 @@ impl<'a> Leaves<'a> {
         out.into_bump_str()
     }
 
-    fn walk(&mut self, path: &'a str, raw: &'a str, level: usize) {
+    fn walk(&mut self, path: &'a str, raw: &'a str, level: usize, below_list: bool) {
         if json::is_string(raw) {
             self.text(path, json::text(raw, self.arena));
         } else if json::is_absent(raw) {
@@ -77,13 +105,13 @@ impl<'a> Leaves<'a> {
             let arena = self.arena;
             members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
             for &(key, value) in last_of_equal_keys(self.arena, &members) {
-                let path = self.concat(&[path, ".", key]);
-                self.walk(path, value, level + 1);
+                let path = self.step(path, Step::Member(key), below_list);
+                self.walk(path, value, level + 1, below_list);
             }
         } else if json::is_list(raw) && level <= MAX_LEVEL {
-            let path = self.concat(&[path, "[]"]);
+            let path = self.step(path, Step::List, below_list);
             for element in json::elements(raw) {
-                self.walk(path, element, level + 1);
+                self.walk(path, element, level + 1, true);
             }
         } else {
             self.text(path, json::compact(raw, self.arena));

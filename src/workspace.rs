@@ -128,7 +128,7 @@ impl Drop for Workspace {
 pub fn check(places: &Places) -> Result<(), FileError> {
     for dir in [open_folder(places), places.state.clone()] {
         fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-        let probe = dir.join(".probe");
+        let probe = dir.join(format!(".probe-{}", std::process::id()));
         fs::write(&probe, b"").map_err(failed("write", &probe))?;
         fs::remove_file(&probe).map_err(failed("remove", &probe))?;
     }

@@ -34,6 +34,10 @@ pub fn list(path: &Path) -> io::Result<impl Iterator<Item = Result<ObjectRef, St
     Ok(walk.into_iter().filter_map(move |entry| {
         let entry = match entry {
             Ok(entry) if entry.file_type().is_dir() => return None,
+            // Opening a pipe would wait for its writer.
+            Ok(entry) if !entry.file_type().is_file() => {
+                return Some(Err(format!("{}: not a regular file", entry.path().display())));
+            }
             Ok(entry) => entry,
             Err(error) => return Some(Err(error.to_string())),
         };
