@@ -180,8 +180,9 @@ impl Load {
             .build()?;
         let result = runtime.block_on(async {
             tokio::select! {
-                result = load::load(&settings, &progress) => Some(result),
+                biased;
                 _ = tokio::signal::ctrl_c() => None,
+                result = load::load(&settings, &progress) => Some(result),
             }
         });
         progress.finish();
