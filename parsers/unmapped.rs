@@ -5,7 +5,8 @@
 //! # Maps to
 //! `unmapped`, a flat map of path to text (mapping 1.7, rules U1 to U8).
 //! # Known gaps
-//! None.
+//! Where paths would hold over 16 MiB together, subtrees are written whole, which the mapping does
+//! not say.
 //! # Reference
 //! Mapping 1.7.
 
@@ -17,6 +18,10 @@ use crate::json;
 
 /// Containers below this level of nesting are written whole (U8); the record is level 0.
 const MAX_LEVEL: usize = 64;
+/// Paths of one record that would hold more bytes than this together are not spelled out: what is
+/// left below them is written whole. Without this bound one long key before many leaves would
+/// multiply the record.
+const MAX_PATH_BYTES: usize = 16 << 20;
 /// Up to this many entries are compared one by one; above, hashed.
 const FEW: usize = 16;
 
@@ -24,6 +29,8 @@ const FEW: usize = 16;
 pub struct Leaves<'a> {
     arena: &'a Bump,
     entries: BumpVec<'a, (&'a str, &'a str)>,
+    /// Bytes of paths below the places that are known by name.
+    path_bytes: usize,
     /// Paths below lists, by address and length of the path before: they come again with each
     /// element, and may be long.
     below_lists: HashMap<(usize, usize, Step<'a>), &'a str>,
@@ -39,7 +46,7 @@ enum Step<'a> {
 impl<'a> Leaves<'a> {
     /// No leaves.
     pub fn new(arena: &'a Bump) -> Self {
-        Self { arena, entries: BumpVec::new_in(arena), below_lists: HashMap::new() }
+        Self { arena, entries: BumpVec::new_in(arena), path_bytes: 0, below_lists: HashMap::new() }
     }
 
     /// The arena that texts live in.
@@ -76,13 +83,16 @@ impl<'a> Leaves<'a> {
             Step::List => this.concat(&[path, "[]"]),
         };
         if !below_list {
-            return joined(self);
+            let joined = joined(self);
+            self.path_bytes += joined.len();
+            return joined;
         }
         let place = (path.as_ptr().addr(), path.len(), step);
         if let Some(known) = self.below_lists.get(&place) {
             return known;
         }
         let joined = joined(self);
+        self.path_bytes += joined.len();
         self.below_lists.insert(place, joined);
         joined
     }
@@ -104,11 +114,18 @@ impl<'a> Leaves<'a> {
             let mut members = BumpVec::new_in(self.arena);
             let arena = self.arena;
             members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
+            let paths: usize = members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum();
+            if self.path_bytes + paths > MAX_PATH_BYTES {
+                return self.text(path, json::compact(raw, self.arena));
+            }
             for &(key, value) in last_of_equal_keys(self.arena, &members) {
                 let path = self.step(path, Step::Member(key), below_list);
                 self.walk(path, value, level + 1, below_list);
             }
-        } else if json::is_list(raw) && level <= MAX_LEVEL {
+        } else if json::is_list(raw)
+            && level <= MAX_LEVEL
+            && self.path_bytes + path.len() <= MAX_PATH_BYTES
+        {
             let path = self.step(path, Step::List, below_list);
             for element in json::elements(raw) {
                 self.walk(path, element, level + 1, true);
@@ -203,6 +220,18 @@ mod tests {
         let many: Vec<String> = (0..100).map(|i| format!(r#""k{}":{i}"#, i % 50)).collect();
         let found = flat(&format!("{{{}}}", many.join(",")));
         assert_eq!((found.len(), found[0].1.as_str()), (50, "50"));
+    }
+
+    #[test]
+    fn long_paths_do_not_multiply_a_record() {
+        let many: Vec<String> = (0..4000).map(|i| format!(r#""{i}":1"#)).collect();
+        let raw = format!(r#"{{"{}":{{{}}},"z":{{"y":1}}}}"#, "k".repeat(10_000), many.join(","));
+        let found = flat(&raw);
+        let bytes: usize = found.iter().map(|(path, value)| path.len() + value.len()).sum();
+        assert!(bytes < 100_000, "{bytes}");
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].1, format!("{{{}}}", many.join(",")));
+        assert_eq!(found[1], ("a.z.y".to_owned(), "1".to_owned()));
     }
 
     #[test]
