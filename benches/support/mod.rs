@@ -105,10 +105,16 @@ pub fn cloudtrail_record(numbers: &mut Numbers, account: &str, region: &str, out
     .expect("a String takes everything");
 }
 
-/// A flow log row, of the default format or with version 5 columns.
-pub fn flow_row(numbers: &mut Numbers, account: &str, version_5: bool, out: &mut String) {
+/// A flow log row of ten minutes from `window` on, of the default format or with version 5 columns.
+pub fn flow_row(
+    numbers: &mut Numbers,
+    account: &str,
+    window: u64,
+    version_5: bool,
+    out: &mut String,
+) {
     let (interface, instance) = (numbers.below(60), numbers.below(60));
-    let start = 1_741_564_800 + numbers.below(86_400);
+    let start = window + numbers.below(600);
     let packets = 1 + numbers.below(200);
     let (action, flags) = if numbers.below(8) == 0 { ("REJECT", 2) } else { ("ACCEPT", 19) };
     let (direction, peer) = (numbers.below(2), numbers.below(50_000));
@@ -156,11 +162,16 @@ pub fn cloudtrail_object(numbers: &mut Numbers, bytes: usize, place: usize) -> S
 /// Text of a flow log object of about `bytes`: two of three have the default format.
 pub fn flow_object(numbers: &mut Numbers, bytes: usize, place: usize) -> String {
     let version_5 = place % 3 == 2;
+    // An object holds ten minutes; a large one goes on with the next ten.
+    let mut window = 1_741_564_800 + place as u64 * 600 % 86_400;
+    let mut rows = 0;
     let mut text = String::from(FLOW_HEADER);
     text.push_str(if version_5 { VERSION_5_HEADER } else { "" });
     text.push('\n');
     while text.len() < bytes {
-        flow_row(numbers, ACCOUNTS[place % ACCOUNTS.len()], version_5, &mut text);
+        flow_row(numbers, ACCOUNTS[place % ACCOUNTS.len()], window, version_5, &mut text);
+        rows += 1;
+        window += u64::from(rows % 40_000 == 0) * 600;
     }
     text
 }
