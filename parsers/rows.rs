@@ -117,7 +117,7 @@ pub struct Reject {
     /// Its bytes, unless there are more than 1 MiB.
     pub raw: Option<Vec<u8>>,
     /// For flow logs the header line.
-    pub header: Option<String>,
+    pub header: Option<Arc<str>>,
 }
 
 /// Rows, rejects and counts, ready for the sinks.
@@ -233,7 +233,7 @@ impl Rows {
             len: place.len,
             reason,
             raw: raw.map(<[u8]>::to_vec),
-            header: place.header.map(str::to_owned),
+            header: place.header.map(Arc::clone),
         });
     }
 
@@ -310,7 +310,7 @@ pub struct Place<'a> {
     /// Its bytes; None if they were not kept.
     pub raw: Option<&'a [u8]>,
     /// For flow logs the header line.
-    pub header: Option<&'a str>,
+    pub header: Option<&'a Arc<str>>,
 }
 
 #[cfg(test)]

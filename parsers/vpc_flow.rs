@@ -13,6 +13,8 @@
 
 mod row;
 
+use std::sync::Arc;
+
 use bumpalo::Bump;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -64,7 +66,7 @@ struct VpcFlow {
 
 struct Header {
     /// As it stands in the object; None for the default format without a header.
-    line: Option<String>,
+    line: Option<Arc<str>>,
     /// Empty if the object has neither a header nor the default format.
     columns: Vec<Column>,
 }
@@ -122,7 +124,7 @@ impl VpcFlow {
             }
         };
         if let Err(reason) = result {
-            let header = header.line.as_deref();
+            let header = header.line.as_ref();
             let place =
                 Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header };
             out.reject(reason, place);
@@ -160,7 +162,7 @@ impl Header {
                 None => Column::Unknown(word),
             };
             return Self {
-                line: Some(line.to_owned()),
+                line: Some(line.into()),
                 columns: words.into_iter().map(column).collect(),
             };
         }

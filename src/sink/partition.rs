@@ -87,7 +87,8 @@ type PartitionKey = (i32, Partition);
 
 struct Buffer {
     class: &'static Class,
-    table: Box<dyn Table>,
+    /// None when there are no rows: even an empty table holds kilobytes.
+    table: Option<Box<dyn Table>>,
     /// For [`Layout::Staged`], where each row belongs.
     places: Vec<Arc<Partition>>,
     bytes: usize,
@@ -136,17 +137,18 @@ impl Buffers {
         let key = (class.uid, self.layout.partition(place));
         let buffer = self.partitions.entry(key).or_insert_with(|| Buffer {
             class,
-            table: (class.table)(),
+            table: None,
             places: Vec::new(),
             bytes: 0,
             written: HashSet::new(),
             parts: 0,
         });
-        buffer.table.gather(table, rows);
+        let held = buffer.table.get_or_insert_with(|| (class.table)());
+        held.gather(table, rows);
         if matches!(self.layout, Layout::Staged) {
-            buffer.places.resize(buffer.table.keys().len(), Arc::clone(place));
+            buffer.places.resize(held.keys().len(), Arc::clone(place));
         }
-        let bytes = buffer.table.bytes() + buffer.places.len() * size_of::<usize>();
+        let bytes = held.bytes() + buffer.places.len() * size_of::<usize>();
         self.bytes = self.bytes - buffer.bytes + bytes;
         buffer.bytes = bytes;
     }
@@ -172,11 +174,7 @@ impl Buffers {
 
     fn take(&mut self, key: &PartitionKey, last: bool) -> Option<Part> {
         let buffer = self.partitions.get_mut(key)?;
-        if buffer.table.keys().is_empty() {
-            return None;
-        }
-        let empty = (buffer.class.table)();
-        let table = std::mem::replace(&mut buffer.table, empty);
+        let table = buffer.table.take()?;
         let places = std::mem::take(&mut buffer.places);
         let bytes = std::mem::take(&mut buffer.bytes);
         self.bytes -= bytes;

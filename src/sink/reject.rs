@@ -26,6 +26,9 @@ use tokio::sync::mpsc::Receiver;
 use super::{Sink, SinkError};
 use crate::{cpu::Cpu, store::ObjectRef};
 
+/// A longer header is not repeated with each reject.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
 /// Writes the rejects of one batch into its workspace.
 pub struct RejectSink {
     /// Where writing runs.
@@ -113,7 +116,7 @@ impl RejectSink {
             byte: reject.byte,
             len: reject.len,
             reason: reject.reason,
-            header: reject.header.as_deref(),
+            header: reject.header.as_deref().filter(|header| header.len() <= MAX_HEADER_BYTES),
             raw: text.and_then(Result::ok),
             raw_base64: match (text, &reject.raw) {
                 (Some(Err(_)), Some(raw)) => Some(STANDARD.encode(raw)),
