@@ -226,7 +226,7 @@ impl JsonRecords {
             (_, b'"') => {
                 self.scan = Some(Scan::String { escaped: false, open: false });
             }
-            _ => self.scan = Some(Scan::Scalar),
+            _ => self.scan = Some(Scan::Scalar { begun: false }),
         }
         true
     }
@@ -265,7 +265,7 @@ fn records_of(input: &[u8]) -> Root {
                 b'{' => Scan::braces(0),
                 b'[' => Scan::nested(b'[', b']', 0),
                 b'"' => Scan::String { escaped: false, open: false },
-                _ => Scan::Scalar,
+                _ => Scan::Scalar { begun: false },
             };
             Some(at + scan.run(&input[at..])?)
         };
@@ -299,8 +299,8 @@ enum Scan {
     Nested { open: u8, close: u8, depth: u32, in_string: bool, escaped: bool },
     /// A string.
     String { escaped: bool, open: bool },
-    /// A number or literal.
-    Scalar,
+    /// A number or literal, or whatever else stands where a value should.
+    Scalar { begun: bool },
     /// Whatever it is, up to the end of the line.
     Line,
 }
@@ -318,9 +318,14 @@ impl Scan {
     fn run(&mut self, bytes: &[u8]) -> Option<usize> {
         match self {
             Self::Line => memchr::memchr(b'\n', bytes),
-            Self::Scalar => bytes
-                .iter()
-                .position(|byte| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace()),
+            Self::Scalar { begun } => {
+                // The first byte is of the value whatever it is, so that a stray bracket is a
+                // record of its own and not the end of an empty one, again and again.
+                let skip = usize::from(!std::mem::replace(begun, true) && !bytes.is_empty());
+                let ends =
+                    |byte: &u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
+                Some(skip + bytes[skip..].iter().position(ends)?)
+            }
             Self::String { escaped, open } => {
                 let mut at = 0;
                 if !*open && !bytes.is_empty() {
@@ -430,6 +435,28 @@ mod tests {
             for (byte, bytes) in found {
                 assert!(input.as_bytes()[byte as usize..].starts_with(&bytes), "{input}");
             }
+        }
+    }
+
+    #[test]
+    fn a_stray_bracket_is_a_record_of_its_own_and_the_next_one_is_found() {
+        for input in ["{\"Records\":[{}},{\"b\":1}]}", "[{}},{\"b\":1}]", "[}}}{}]", "[}"] {
+            let (found, _) = frames(input.as_bytes(), &[]);
+            assert!(found.len() <= input.len(), "{input}");
+            assert!(found.iter().all(|(_, bytes)| !bytes.is_empty()), "{input}: {found:?}");
+        }
+        let (found, _) = frames(b"[{}},{\"b\":1}]", &[]);
+        let texts: Vec<_> = found.iter().map(|(_, bytes)| bytes.as_slice()).collect();
+        assert_eq!(texts, [&b"{}"[..], b"}", b"{\"b\":1}"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_and_no_frame_is_empty(
+            bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\1a \nR".to_vec()), 0..40),
+        ) {
+            let (found, _) = frames(&bytes, &[]);
+            prop_assert!(found.iter().all(|(_, frame)| !frame.is_empty()));
         }
     }
 
