@@ -23,7 +23,7 @@ use crate::{
     report::Report,
     select::{Batch, Decision, Item, Note, ReloadError, Selection},
     store,
-    workspace::{self, FileError, Places},
+    workspace::{self, FileError, LakeLock, Places},
 };
 
 /// What a load is asked to do.
@@ -99,6 +99,8 @@ pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, St
 }
 
 struct Run<'s> {
+    /// None for a dry run.
+    _lock: Option<LakeLock>,
     settings: &'s Settings,
     /// The paths without those that lie in another one.
     paths: Vec<PathBuf>,
@@ -133,9 +135,11 @@ impl<'s> Run<'s> {
                 paths.push(full);
             }
         }
+        let mut lock = None;
         if !settings.dry_run {
-            report.recovered = workspace::recover(places)?;
-            workspace::check(places)?;
+            let (held, recovered) = workspace::open(places)?;
+            lock = Some(held);
+            report.recovered = recovered;
         }
         let engine = Engine {
             cpu: Cpu::new(settings.budget.threads)?,
@@ -151,6 +155,7 @@ impl<'s> Run<'s> {
             ledger: Ledger::new(&places.state),
         };
         Ok(Self {
+            _lock: lock,
             settings,
             paths,
             progress,

@@ -69,13 +69,11 @@ pub struct Plan {
 }
 
 const PLAN: &str = "commit.json";
-const LOCK: &str = "lock";
 
 /// The folder of a batch that is being written. Dropped without a commit, it is removed.
 pub struct Workspace {
     dir: PathBuf,
     places: Places,
-    _lock: File,
 }
 
 impl Workspace {
@@ -83,11 +81,7 @@ impl Workspace {
     pub fn open(places: &Places, batch: &str) -> Result<Self, FileError> {
         let dir = open_folder(places).join(batch);
         fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-        let lock = lock(&dir)?.ok_or_else(|| {
-            let busy = io::Error::other("another run is loading the same objects into this lake");
-            failed("lock", &dir)(busy)
-        })?;
-        Ok(Self { dir, places: places.clone(), _lock: lock })
+        Ok(Self { dir, places: places.clone() })
     }
 
     /// Where files are staged.
@@ -124,33 +118,43 @@ impl Drop for Workspace {
     }
 }
 
-/// Checks that lake and state folder can be written, before anything is read.
-pub fn check(places: &Places) -> Result<(), FileError> {
-    for dir in [open_folder(places), places.state.clone()] {
-        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-        let probe = dir.join(format!(".probe-{}", std::process::id()));
+/// The right to write to a lake, held by one process at a time: two loads that do not know of each
+/// other's batches would put the same rows into two of them. The system gives it back when the
+/// process ends, however it ends.
+#[derive(Debug)]
+pub struct LakeLock(#[expect(dead_code, reason = "the lock lives as long as the file")] File);
+
+/// Takes the lock of a lake, checks that lake and state folder can be written, and completes or
+/// removes what killed runs left. Returns how many batches that were.
+pub fn open(places: &Places) -> Result<(LakeLock, usize), FileError> {
+    let folder = open_folder(places);
+    for dir in [&folder, &places.state] {
+        fs::create_dir_all(dir).map_err(failed("create", dir))?;
+    }
+    let path = places.lake.join("_trailhound/lock");
+    let lock = File::create(&path).map_err(failed("create", &path))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => failed("lock", &path)(io::Error::other(
+            "another load is writing to this lake; run this one when it has ended",
+        )),
+        TryLockError::Error(error) => failed("lock", &path)(error),
+    })?;
+    for dir in [&folder, &places.state] {
+        let probe = dir.join(".probe");
         fs::write(&probe, b"").map_err(failed("write", &probe))?;
         fs::remove_file(&probe).map_err(failed("remove", &probe))?;
     }
-    Ok(())
+    Ok((LakeLock(lock), recover(places)?))
 }
 
-/// Completes or removes what killed runs left; returns how many batches that were.
-pub fn recover(places: &Places) -> Result<usize, FileError> {
+fn recover(places: &Places) -> Result<usize, FileError> {
     let folder = open_folder(places);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(failed("read", &folder)(error)),
-    };
     let mut recovered = 0;
-    for entry in entries {
+    for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
         let dir = entry.map_err(failed("read", &folder))?.path();
         if !dir.is_dir() {
             continue;
         }
-        // Who holds the lock is still at work.
-        let Some(_lock) = lock(&dir)? else { continue };
         match fs::read(dir.join(PLAN)) {
             Ok(text) => {
                 let plan: Plan = serde_json::from_slice(&text)
@@ -169,17 +173,6 @@ pub fn recover(places: &Places) -> Result<usize, FileError> {
 
 fn open_folder(places: &Places) -> PathBuf {
     places.lake.join("_trailhound/open")
-}
-
-/// The lock of a workspace; None if another process has it.
-fn lock(dir: &Path) -> Result<Option<File>, FileError> {
-    let path = dir.join(LOCK);
-    let file = File::create(&path).map_err(failed("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(failed("lock", &path)(error)),
-    }
 }
 
 /// Does what is left to do of a plan, and removes the workspace.
@@ -269,19 +262,22 @@ mod tests {
         fs::create_dir_all(open.join("late")).unwrap();
         fs::write(open.join("late/ledger"), "line").unwrap();
         fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan()).unwrap()).unwrap();
-        assert_eq!(recover(&places).unwrap(), 2);
+        assert_eq!(super::open(&places).unwrap().1, 2);
         assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_workspace_at_work_is_left_alone_and_removed_when_dropped() {
+    fn a_lake_is_written_by_one_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
+        let (lock, _) = open(&places).unwrap();
         let workspace = Workspace::open(&places, "b1").unwrap();
-        assert_eq!(recover(&places).unwrap(), 0);
-        assert!(Workspace::open(&places, "b1").is_err());
+        assert!(open(&places).unwrap_err().to_string().contains("another load"));
+        assert!(workspace.dir().exists(), "it is not taken for one that was left");
         drop(workspace);
         assert_eq!(fs::read_dir(open_folder(&places)).unwrap().count(), 0);
+        drop(lock);
+        assert!(open(&places).is_ok());
     }
 }
