@@ -187,17 +187,19 @@ impl Rows {
         self.current().records += 1;
     }
 
-    /// Forgets a record that was begun and neither pushed nor rejected, as after a panic.
+    /// Forgets a record that was begun and neither pushed nor rejected, as after a panic. A row that
+    /// was pushed in part is taken back.
     pub fn abandon_record(&mut self) {
         if std::mem::take(&mut self.open_record) {
             self.current().records -= 1;
+            self.tables.drop_unfinished();
         }
     }
 
     /// Keeps the event of the current record, unless the filter excludes it.
     pub fn push<'a, E: Event<'a>>(&mut self, event: &E) {
-        self.open_record = false;
         if !self.filter.admits(event) {
+            self.open_record = false;
             self.current().excluded += 1;
             return;
         }
@@ -212,6 +214,7 @@ impl Rows {
             object: self.current().object,
         };
         E::Columns::slot(&mut self.tables).push(event.row(), key);
+        self.open_record = false;
         self.items += 1;
         if let Some(json) = &mut self.json {
             event.write_json(json);

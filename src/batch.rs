@@ -11,7 +11,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -107,8 +107,10 @@ pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchErro
     let days: Vec<String> = items.iter().map(|item| ledger_day(&item.key)).collect();
     let outcome = outcome(&items, &answers);
     let entries = entries(&id, &batch, &items, &days, &outcome, &answers.parquet);
-    let plan = plan(&id, &batch, &answers, &entries);
+    let mut plan = plan(&id, &batch, &answers, &entries);
+    let lake = engine.places.lake.clone();
     blocking(move || {
+        remove_stale_parts(&mut plan, &lake, &id);
         for (day, lines) in &entries {
             workspace.stage(&format!("ledger-{day}.ndjson"), lines)?;
         }
@@ -266,11 +268,39 @@ fn entries(
         };
         add(day, &entry);
     }
+    for (day, entry) in &batch.kept {
+        add(day, entry);
+    }
     for note in &batch.notes {
         let error = Some(Failure { what: note.why.clone(), permanent: true });
         add(&ledger_day(&note.key), &Entry { state: note.state, error, ..base(&note.object) });
     }
     lines
+}
+
+/// Has parts removed that an earlier load of the same batch left and that the ledger does not tell of,
+/// as when it was lost.
+fn remove_stale_parts(plan: &mut Plan, lake: &Path, id: &str) {
+    let written: HashSet<&Target> = plan.moves.iter().map(|(_, target)| target).collect();
+    let folders: HashSet<&str> = written
+        .iter()
+        .filter_map(|target| match target {
+            Target::Lake(path) => path.rsplit_once('/').map(|(folder, _)| folder),
+            Target::State(_) => None,
+        })
+        .collect();
+    let mut stale = Vec::new();
+    for folder in folders {
+        // A folder that is not there yet has no old parts.
+        for file in std::fs::read_dir(lake.join(folder)).into_iter().flatten().flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let target = Target::Lake(format!("{folder}/{name}"));
+            if name.starts_with(id) && !written.contains(&target) {
+                stale.push(target);
+            }
+        }
+    }
+    plan.remove.extend(stale);
 }
 
 /// Moves of the commit: rows first, then rejects, the ledger last.

@@ -211,8 +211,8 @@ impl Load {
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
             until: self.until.unwrap_or(i64::MAX),
-            accounts: self.accounts,
-            regions: self.regions,
+            accounts: without_empty(self.accounts),
+            regions: without_empty(self.regions),
         };
         if filter.since >= filter.until {
             anyhow::bail!("--since must be before --until");
@@ -228,6 +228,12 @@ impl Load {
             dry_run: self.dry_run,
         })
     }
+}
+
+/// An empty variable asks for nothing in particular.
+fn without_empty(mut list: Vec<String>) -> Vec<String> {
+    list.retain(|one| !one.is_empty());
+    list
 }
 
 fn parse_class(text: &str) -> Result<&'static Class, String> {

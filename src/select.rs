@@ -16,7 +16,7 @@ use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    ledger::{Known, Ledger, LedgerError, State},
+    ledger::{Entry, Known, Ledger, LedgerError, State},
     store::{self, ObjectRef},
 };
 
@@ -102,9 +102,15 @@ impl Selection {
                 known: entry.is_some_and(|entry| entry.is_of(object)),
             },
             (Recognition::Source(source), Some(entry)) => {
-                // What has changed replaces the rows of what was there.
-                let again = self.force || !entry.is_of(object);
-                decide_again(source, entry, &self.filter, again)
+                let changed = !entry.is_of(object);
+                match (&entry.error, entry.state) {
+                    // By its content it was of no source, and that is still its content.
+                    (Some(error), State::Unrecognized) if entry.was_read && !changed => {
+                        Decision::Unrecognized { why: error.what.clone(), known: true }
+                    }
+                    // What has changed replaces the rows of what was there.
+                    _ => decide_again(source, entry, &self.filter, self.force || changed),
+                }
             }
             (Recognition::Source(source), None) => Decision::Load(source),
         })
@@ -132,10 +138,6 @@ fn decide_again(source: &'static Source, known: &Known, filter: &Filter, again: 
             Decision::KnownFailure { batch, why: error.what.clone() }
         }
         (State::Loaded | State::Failed, _) => Decision::Reload { batch },
-        // By its content it was of no source, and it has not changed.
-        (State::Unrecognized, Some(error)) if known.was_read && !again => {
-            Decision::Unrecognized { why: error.what.clone(), known: true }
-        }
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
     }
 }
@@ -180,6 +182,8 @@ pub struct Batch {
     pub notes: Vec<Note>,
     /// Which events are wanted.
     pub filter: Filter,
+    /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
+    pub kept: Vec<(String, Entry)>,
     /// Files that the ledger has of an earlier load, below lake and state.
     pub earlier_files: (Vec<String>, Vec<String>),
     bytes: u64,
@@ -192,6 +196,7 @@ impl Batch {
             earlier_id: None,
             items: Vec::new(),
             notes: Vec::new(),
+            kept: Vec::new(),
             filter,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
@@ -239,6 +244,10 @@ impl Batch {
             batch.earlier_files.1.push(Ledger::path(&day, id));
             batch.earlier_files.1.push(rejects_path(&day, id));
             for entry in entries {
+                if matches!(entry.state, State::Unrecognized | State::Excluded) {
+                    batch.kept.push((day.clone(), entry));
+                    continue;
+                }
                 batch.filter = batch.filter.union(&entry.filter.clone().into());
                 batch.earlier_files.0.extend(entry.files.iter().cloned());
                 let key = ObjectKey::new(entry.key.clone());
@@ -251,8 +260,8 @@ impl Batch {
                         let path = path.display().to_string();
                         return Err(ReloadError::Gone { batch: id.to_owned(), path });
                     }
-                    // What was only noted is noted again when it is listed.
-                    _ => {}
+                    // A source that this version does not have.
+                    _ => batch.kept.push((day.clone(), entry)),
                 }
             }
         }

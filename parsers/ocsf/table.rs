@@ -130,10 +130,18 @@ impl<C: Record> Default for ClassTable<C> {
 }
 
 impl<C: Record> ClassTable<C> {
-    /// Appends a row.
+    /// Appends a row. The key comes last: a row without one is unfinished.
     pub fn push(&mut self, row: &C::Row<'_>, key: Key) {
         self.columns.push_row(self.keys.len(), row);
         self.keys.push(key);
+    }
+
+    /// Drops what is left of a row whose push did not come to its end.
+    pub fn drop_unfinished(&mut self) {
+        let finished = Selected::Run { start: 0, len: self.keys.len() as u32 };
+        let mut columns = C::default();
+        columns.gather_rows(0, &self.columns, &finished);
+        self.columns = columns;
     }
 }
 
@@ -434,6 +442,11 @@ macro_rules! classes {
                 filled
             }
 
+            /// Drops rows whose push did not come to its end.
+            pub fn drop_unfinished(&mut self) {
+                $( self.$name.drop_unfinished(); )*
+            }
+
             /// Memory held, in bytes.
             pub fn bytes(&self) -> usize {
                 0 $( + $crate::ocsf::Table::bytes(&self.$name) )*
@@ -444,4 +457,28 @@ macro_rules! classes {
         pub static CLASSES: &[&$crate::ocsf::Class] =
             &[ $( <$columns as $crate::ocsf::Record>::CLASS ),* ];
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ocsf::{ApiActivity, ApiActivityColumns, Metadata};
+
+    #[test]
+    fn a_row_that_was_pushed_in_part_leaves_nothing_behind() {
+        let row = |uid| ApiActivity {
+            time: Some(1),
+            metadata: Metadata { uid: Some(uid), ..Metadata::default() },
+            unmapped: &[("a", "b")],
+            ..ApiActivity::of(1, None)
+        };
+        let key = Key { time: 1, uid_prefix: 0, partition: 0, object: 0 };
+        let mut table = ClassTable::<ApiActivityColumns>::default();
+        table.push(&row("one"), key);
+        table.columns.push_row(1, &row("a push that panicked before its key"));
+        table.drop_unfinished();
+        table.push(&row("two"), key);
+        assert_eq!((Table::uid(&table, 0), Table::uid(&table, 1)), (&b"one"[..], &b"two"[..]));
+        assert_eq!((Box::new(table) as Box<dyn Table>).into_arrow().num_rows(), 2);
+    }
 }

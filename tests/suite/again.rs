@@ -236,3 +236,20 @@ fn state_lies_where_it_is_told() {
     assert_eq!(bench.lake().ledger(), [] as [Value; 0]);
     assert_eq!(bench.load(&arguments).objects("skipped"), 1);
 }
+
+#[test]
+fn a_lost_state_folder_leaves_no_stale_part_of_the_same_batch() {
+    let bench = Bench::new();
+    let objects: Vec<_> = (0..40).map(|n| crate::support::padded(n, 200_000)).collect();
+    for (n, event) in objects.iter().enumerate() {
+        bench.put(&trail_key(&n.to_string()), records([event]));
+    }
+    let lake = bench.lake();
+    let small = bench.load(&["--memory", "128MB", "--jobs", "1"]);
+    let files = lake.files().len();
+    fs::remove_dir_all(lake.dir.join("_trailhound")).unwrap();
+    let large = bench.load(&["--memory", "2GB", "--jobs", "1"]);
+    assert_eq!((small.records("parquet"), large.records("parquet")), (40, 40));
+    assert!(lake.files().len() <= files);
+    no_uid_twice(&lake);
+}

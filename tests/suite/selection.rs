@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::support::{
@@ -110,6 +112,29 @@ fn what_nothing_recognizes_is_read_and_noted_once() {
     let entries = |lake: &Lake| lake.ledger().len();
     assert_eq!((entries(&bench.lake()), run.report["bytes_in"].as_u64()), (6, Some(0)));
     assert!(bench.lake().content() == content);
+}
+
+#[test]
+fn what_was_not_loaded_stays_in_the_ledger_when_its_batch_is_loaded_again() {
+    let bench = stray();
+    bench.load(&["--since", "2024-05-01", "--until", "2024-05-01T00:00:01Z"]);
+    for arguments in [&["--force"][..], &[], &["--force"]] {
+        let run = bench.load(arguments);
+        assert_eq!((run.objects("unrecognized"), run.objects("excluded")), (4, 1), "{run:?}");
+        let keys: Vec<_> = bench.lake().ledger().iter().map(|line| line["key"].clone()).collect();
+        assert_eq!(keys.len(), 6, "one line for each object: {keys:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_asks_for_nothing_in_particular() {
+    let bench = Bench::with([(&*trail_key("x"), records(&[event(0)]))]);
+    let empty = |command: &mut Command| {
+        command.env("TRAILHOUND_ACCOUNT", "").env("TRAILHOUND_REGION", "");
+    };
+    let mut command = bench.load_command(&[]);
+    empty(&mut command);
+    crate::support::Run::of(&command.output().unwrap()).expect(0, [1, 0], [1, 1, 0]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Dictionary {
     fn add(&mut self, value: &[u8]) -> u32 {
         let code = self.ends.len() as u32;
         self.text.extend_from_slice(value);
-        self.ends.push(self.text.len() as i32);
+        self.ends.push(end_of(&self.text));
         if self.recent.is_empty() && self.ends.len() > FEW {
             self.recent.resize(RECENT, ABSENT);
             for code in 0..code {
@@ -100,8 +100,9 @@ impl Dictionary {
 
     /// Appends all values of `other`; their numbers grow by the one returned.
     fn append(&mut self, other: &Self) -> u32 {
-        let (base, offset) = (self.ends.len() as u32, self.text.len() as i32);
+        let (base, offset) = (self.ends.len() as u32, end_of(&self.text));
         self.text.extend_from_slice(&other.text);
+        end_of(&self.text);
         self.ends.extend(other.ends.iter().map(|end| end + offset));
         if self.recent.is_empty() && self.ends.len() > FEW {
             self.recent.resize(RECENT, ABSENT);
@@ -125,6 +126,12 @@ impl Dictionary {
         let keys = PrimitiveArray::<UInt32Type>::new(codes.into(), nulls);
         DictionaryArray::new(keys, Arc::new(values))
     }
+}
+
+/// Where a text ends, as Arrow counts. Chunks and partitions are bounded far below; should that fail,
+/// stopping is better than wrapping around.
+fn end_of(text: &[u8]) -> i32 {
+    i32::try_from(text.len()).expect("a column of at most 2 GiB of text")
 }
 
 /// Up to 8 bytes of `value` from `at` on, as a number.
