@@ -145,6 +145,7 @@ pub struct Rows {
     counts: Vec<ObjectCounts>,
     items: usize,
     input_bytes: usize,
+    record_bytes: u32,
     open_record: bool,
 }
 
@@ -163,6 +164,7 @@ impl Rows {
             counts: Vec::new(),
             items: 0,
             input_bytes: 0,
+            record_bytes: 0,
             open_record: false,
         }
     }
@@ -183,6 +185,7 @@ impl Rows {
     /// A record of `len` bytes has been read; it is pushed or rejected next.
     pub fn begin_record(&mut self, len: usize) {
         self.input_bytes += len;
+        self.record_bytes = u32::try_from(len).unwrap_or(u32::MAX);
         self.open_record = true;
         self.current().records += 1;
     }
@@ -212,6 +215,7 @@ impl Rows {
             uid_prefix: u128::from_be_bytes(prefix),
             partition: self.partition(event),
             object: self.current().object,
+            record_bytes: self.record_bytes,
         };
         E::Columns::slot(&mut self.tables).push(event.row(), key);
         self.open_record = false;

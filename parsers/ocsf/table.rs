@@ -69,6 +69,8 @@ pub struct Key {
     pub partition: u32,
     /// The object it was read from, as its number in the batch.
     pub object: u32,
+    /// Length of the raw record in bytes: about that of the row's texts.
+    pub record_bytes: u32,
 }
 
 /// An object of columns; made by [`crate::object`].
@@ -472,7 +474,7 @@ mod tests {
             unmapped: &[("a", "b")],
             ..ApiActivity::of(1, None)
         };
-        let key = Key { time: 1, uid_prefix: 0, partition: 0, object: 0 };
+        let key = Key { time: 1, uid_prefix: 0, partition: 0, object: 0, record_bytes: 0 };
         let mut table = ClassTable::<ApiActivityColumns>::default();
         table.push(&row("one"), key);
         table.columns.push_row(1, &row("a push that panicked before its key"));

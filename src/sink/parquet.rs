@@ -14,6 +14,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -40,7 +41,7 @@ use crate::cpu::Cpu;
 
 /// Version of the lake's schema, kept in each file; it only grows.
 pub const SCHEMA_VERSION: &str = "1";
-/// Rows that are turned into Arrow at a time.
+/// Rows that are turned into Arrow at a time, unless their records are long.
 const SLICE_ROWS: usize = 4096;
 const PAGE_BYTES: usize = 1 << 20;
 /// Ids that hardly ever repeat; columns of JSON are like them.
@@ -218,6 +219,7 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
         source => SinkError::Encode { path: path(), source },
     };
     let class = part.table.class();
+    let slices = slices(&part);
     let rows = part.table.into_arrow();
     let order = UInt32Array::from(part.order);
     let file = File::create_new(staged).map_err(on_write)?;
@@ -226,14 +228,32 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
         ArrowWriterOptions::new().with_properties(properties(class)).with_skip_arrow_metadata(true);
     let mut writer =
         ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(on_encode)?;
-    for from in (0..order.len()).step_by(SLICE_ROWS) {
-        let slice = order.slice(from, SLICE_ROWS.min(order.len() - from));
+    for range in slices {
+        let slice = order.slice(range.start, range.len());
         let sorted = take_record_batch(&rows, &slice)
             .map_err(|error| on_encode(ParquetError::from(error)))?;
         writer.write(&sorted).map_err(on_encode)?;
     }
     let file = writer.into_inner().map_err(on_encode)?;
     file.sync_data().map_err(on_write)
+}
+
+/// The rows that are written at a time. The writer looks at the size of a page only after each of
+/// these, so that one holds about a page of text at most, or one row.
+fn slices(part: &Part) -> Vec<Range<usize>> {
+    let keys = part.table.keys();
+    let mut slices = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, &row) in part.order.iter().enumerate() {
+        let record_bytes = keys[row as usize].record_bytes as usize;
+        if at > start && (at - start == SLICE_ROWS || bytes + record_bytes > PAGE_BYTES) {
+            slices.push(start..at);
+            (start, bytes) = (at, 0);
+        }
+        bytes += record_bytes;
+    }
+    slices.push(start..part.order.len());
+    slices
 }
 
 fn properties(class: &Class) -> WriterProperties {

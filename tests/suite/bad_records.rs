@@ -288,3 +288,28 @@ fn a_reject_over_1_mib_is_told_by_place_and_length() {
     assert_eq!((&reject["reason"], number(&reject["len"])), (&json!("not JSON"), bad.len() as u64));
     assert!(reject.get("raw").is_none() && reject.get("raw_base64").is_none());
 }
+
+#[test]
+fn a_data_page_holds_about_a_megabyte_however_long_the_records_are() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+
+    let objects: Vec<_> = (0..200).map(|n| crate::support::padded(n, 100_000)).collect();
+    let bench = Bench::with([(&*trail_key("x"), crate::support::records(&objects))]);
+    let (_, lake) = bench.load_checked(&[]);
+    let mut pages = 0;
+    for file in lake.files() {
+        let file = std::fs::File::open(lake.dir.join(file)).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        for group in 0..reader.num_row_groups() {
+            let group = reader.get_row_group(group).unwrap();
+            for column in 0..group.num_columns() {
+                for page in group.get_column_page_reader(column).unwrap() {
+                    let bytes = page.unwrap().buffer().len();
+                    assert!(bytes < 3 << 20, "a page of {bytes} bytes");
+                    pages += usize::from(bytes > 500_000);
+                }
+            }
+        }
+    }
+    assert!(pages > 10, "the long texts are in pages of their own: {pages}");
+}
