@@ -74,7 +74,7 @@ impl CloudTrail {
     }
 
     fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) -> Result<(), DecodeError> {
-        self.arena.reset();
+        crate::reset(&mut self.arena);
         let members = members(frame, self.frames.members(), &self.arena);
         if self.records_seen == 0 && members.is_ok_and(event::is_s3_notification) {
             let what = "an S3 event notification, not CloudTrail";

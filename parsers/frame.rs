@@ -5,15 +5,20 @@
 //! # Maps to
 //! One [`Frame`] for each JSON record or line, with its position.
 //! # Known gaps
-//! A JSON record whose braces do not balance takes the records behind it along: the object is
-//! reported as failed at the byte where that record starts.
+//! A JSON record whose braces do not balance ends before the next line that starts with a brace and
+//! cannot belong to it. Where there is none, as in a document of one line, it takes the records
+//! behind it along: the object is reported as failed at the byte where that record starts.
 //! # Reference
 //! Root forms of CloudTrail objects: an object with `Records`, a list, one record, JSON lines.
 
 use crate::{
     DecodeError, MAX_RECORD_BYTES,
-    json::{self, Span, quote_or_backslash},
+    json::{self, Span},
 };
+
+mod scan;
+
+use scan::Scan;
 
 /// A record as it lies in the object.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,10 +144,7 @@ impl JsonRecords {
             }
             let Some(scan) = &mut self.scan else { continue };
             // A whole and sound record, as nearly all are, is checked while its end is looked for.
-            if self.position.scanned == 0
-                && self.position.dropped == 0
-                && matches!(scan, Scan::Nested { open: b'{', depth: 0, in_string: false, .. })
-            {
+            if self.position.scanned == 0 && self.position.dropped == 0 && scan.is_new_object() {
                 self.members.clear();
                 let members = &mut self.members;
                 let end = json::object_end(input, &mut self.open, |span| members.push(span));
@@ -154,7 +156,8 @@ impl JsonRecords {
             }
             match scan.run(&input[self.position.scanned..]) {
                 Some(end) => {
-                    let end = self.position.scanned + end;
+                    // A broken record ends with its line.
+                    let end = input[..self.position.scanned + end].trim_ascii_end().len();
                     self.scan = None;
                     if matches!(self.inside, Inside::Wrapper) {
                         self.inside = Inside::Document;
@@ -224,7 +227,7 @@ impl JsonRecords {
             (_, b'{') => self.scan = Some(Scan::braces(0)),
             (_, b'[') => self.scan = Some(Scan::nested(b'[', b']', 0)),
             (_, b'"') => {
-                self.scan = Some(Scan::String { escaped: false, open: false });
+                self.scan = Some(Scan::string());
             }
             _ => self.scan = Some(Scan::Scalar { begun: false }),
         }
@@ -264,7 +267,7 @@ fn records_of(input: &[u8]) -> Root {
             let mut scan = match input[at] {
                 b'{' => Scan::braces(0),
                 b'[' => Scan::nested(b'[', b']', 0),
-                b'"' => Scan::String { escaped: false, open: false },
+                b'"' => Scan::string(),
                 _ => Scan::Scalar { begun: false },
             };
             Some(at + scan.run(&input[at..])?)
@@ -289,92 +292,6 @@ fn records_of(input: &[u8]) -> Root {
             Some(_) => return Root::Record,
             None => return Root::Unknown,
         }
-    }
-}
-
-/// Finds the end of a value whose start has been seen, in pieces.
-enum Scan {
-    /// An object or list: only its own kind of bracket counts, so that a wrong bracket of the
-    /// other kind costs no more than its record.
-    Nested { open: u8, close: u8, depth: u32, in_string: bool, escaped: bool },
-    /// A string.
-    String { escaped: bool, open: bool },
-    /// A number or literal, or whatever else stands where a value should.
-    Scalar { begun: bool },
-    /// Whatever it is, up to the end of the line.
-    Line,
-}
-
-impl Scan {
-    fn braces(depth: u32) -> Self {
-        Self::nested(b'{', b'}', depth)
-    }
-
-    fn nested(open: u8, close: u8, depth: u32) -> Self {
-        Self::Nested { open, close, depth, in_string: false, escaped: false }
-    }
-
-    /// One past the value, if it ends in `bytes`.
-    fn run(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self {
-            Self::Line => memchr::memchr(b'\n', bytes),
-            Self::Scalar { begun } => {
-                // The first byte is of the value whatever it is, so that a stray bracket is a
-                // record of its own and not the end of an empty one, again and again.
-                let skip = usize::from(!std::mem::replace(begun, true) && !bytes.is_empty());
-                let ends =
-                    |byte: &u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
-                Some(skip + bytes[skip..].iter().position(ends)?)
-            }
-            Self::String { escaped, open } => {
-                let mut at = 0;
-                if !*open && !bytes.is_empty() {
-                    *open = true;
-                    at = 1;
-                }
-                string(bytes, at, escaped)
-            }
-            Self::Nested { open, close, depth, in_string, escaped } => {
-                let mut at = 0;
-                loop {
-                    if *in_string {
-                        at = string(bytes, at, escaped)?;
-                        *in_string = false;
-                    }
-                    let byte = *bytes.get(at)?;
-                    at += 1;
-                    if byte == b'"' {
-                        *in_string = true;
-                    } else if byte == *open {
-                        *depth += 1;
-                    } else if byte == *close {
-                        *depth -= 1;
-                        if *depth == 0 {
-                            return Some(at);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// One past the closing quote, searching from `at`; remembers a backslash at the end of a piece.
-fn string(bytes: &[u8], mut at: usize, escaped: &mut bool) -> Option<usize> {
-    if *escaped && at < bytes.len() {
-        *escaped = false;
-        at += 1;
-    }
-    loop {
-        at = quote_or_backslash(bytes, at) + 1;
-        if *bytes.get(at - 1)? == b'"' {
-            return Some(at);
-        }
-        if at == bytes.len() {
-            *escaped = true;
-            return None;
-        }
-        at += 1;
     }
 }
 
@@ -422,6 +339,15 @@ mod tests {
         ),
         ("{\"Records\":[{}]}{\"Records\":[{\"b\":1}]}", &["{}", "{\"b\":1}"]),
         ("{\"Records\":[{\"a\":]},{\"b\":1}]}", &["{\"a\":]}", "{\"b\":1}"]),
+        // Cut records: behind a value, in a string, in a key, in a list, before a list's end.
+        ("{\"a\":1\n{\"b\":2}\n", &["{\"a\":1", "{\"b\":2}"]),
+        ("{\"a\":\"x\r\n{\"b\":2}\n{}", &["{\"a\":\"x", "{\"b\":2}", "{}"]),
+        ("{\"a\":{\"x\n{\"b\":2}\n{}", &["{\"a\":{\"x", "{\"b\":2}", "{}"]),
+        ("[{\"a\":{\"c\":1\n{\"b\":2},\n{}]", &["{\"a\":{\"c\":1", "{\"b\":2}", "{}"]),
+        // One that may go on takes the next along, and only that.
+        ("{\"a\":1,\n{\"b\":2}\n{\"c\":3}", &["{\"a\":1,\n{\"b\":2}", "{\"c\":3}"]),
+        // Sound ones may have braces at the start of lines.
+        ("{\"a\":\n{\"b\":[\n{},\n{}]}}\n{}", &["{\"a\":\n{\"b\":[\n{},\n{}]}}", "{}"]),
     ];
 
     #[test]

@@ -55,8 +55,9 @@ impl ObjectKey {
         let account = labelled("aws-account-id=").or(plain_account.or_else(named).cloned());
         let is_region = |range: &&Range<usize>| looks_like_region(text(range));
         let region = labelled("aws-region=")
-            .or_else(|| folders.iter().find(is_region).cloned())
-            .or_else(|| parts.iter().find(is_region).cloned());
+            .or_else(|| parts.iter().skip(2).find(is_region).cloned())
+            // The region stands behind whatever prefix looks like one.
+            .or_else(|| folders.iter().rev().find(is_region).cloned());
         let stamp = parts.iter().rev().find_map(|part| stamp_ms(text(part)));
         let dated = folders.windows(3).find_map(|days| {
             day_of(text(&days[0]), text(&days[1]), text(&days[2])).filter(|_| days[0].len() >= 4)
@@ -142,17 +143,20 @@ fn last_segment(key: &str, name: &str) -> Option<usize> {
     folders.filter(|range| &key[range.clone()] == name).last().map(|range| range.start)
 }
 
-/// `us-east-1`, `us-gov-west-1`, `ap-southeast-2`.
+/// `us-east-1`, `us-gov-west-1`, `ap-southeast-2`: a part of the world, a direction, a number.
 fn looks_like_region(text: &str) -> bool {
+    const DIRECTIONS: [&str; 5] = ["central", "north", "south", "east", "west"];
     let mut parts = text.rsplit('-');
     let number = parts.next().unwrap_or_default();
-    let words: Vec<&str> = parts.collect();
+    let direction = parts.next().unwrap_or_default();
+    let world: Vec<&str> = parts.collect();
     (1..=2).contains(&number.len())
         && number.bytes().all(|byte| byte.is_ascii_digit())
-        && (2..=3).contains(&words.len())
-        && words
-            .iter()
-            .all(|word| word.len() >= 2 && word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        && DIRECTIONS.iter().any(|one| direction.ends_with(one))
+        && (1..=2).contains(&world.len())
+        && world.iter().all(|word| {
+            (2..=4).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase())
+        })
 }
 
 /// A day of three folders `2024/05/01` or `year=2024/month=05/day=01`.
@@ -216,6 +220,18 @@ mod tests {
     fn a_key_without_hints_tells_nothing() {
         let key = ObjectKey::new("case/2024/notes.txt");
         assert_eq!((key.account(), key.region(), key.day(), key.stamp()), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_folder_before_the_service_is_no_region_for_its_name() {
+        let region = |key: &str| ObjectKey::new(key).region().map(str::to_owned);
+        let last = "vpcflowlogs/us-east-2/2024/05/01/x.log.gz";
+        assert_eq!(region(&format!("team-logs-1/{last}")).as_deref(), Some("us-east-2"));
+        assert_eq!(region(&format!("eu-west-1/{last}")).as_deref(), Some("us-east-2"));
+        assert_eq!(region("team-logs-1/x.log.gz"), None);
+        let file = "1_vpcflowlogs_us-gov-west-1_fl-1_20240501T0000Z_1a2b3c4d.log.gz";
+        assert_eq!(region(&format!("eu-west-1/{file}")).as_deref(), Some("us-gov-west-1"));
+        assert_eq!(region("ap-southeast-2/x").as_deref(), Some("ap-southeast-2"));
     }
 
     #[test]

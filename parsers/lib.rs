@@ -25,6 +25,8 @@ mod source;
 pub mod time;
 pub mod unmapped;
 
+use bumpalo::Bump;
+
 pub use key::ObjectKey;
 pub use rows::{Chunk, Filter, Limits, ObjectCounts, Place, Reject, Rows};
 pub use source::{Decode, DecodeError, Detect, MAX_RECORD_BYTES, Source};
@@ -75,6 +77,15 @@ pub fn detect(key: &ObjectKey) -> Recognition {
 pub(crate) fn hex(hash: u128) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     std::array::from_fn(|at| DIGITS[(hash >> (124 - 4 * at)) as usize & 15])
+}
+
+/// Empties an arena, and gives back what a rare record of megabytes made it take.
+pub(crate) fn reset(arena: &mut Bump) {
+    const KEPT_BYTES: usize = 1 << 20;
+    arena.reset();
+    if arena.allocated_bytes() > KEPT_BYTES {
+        *arena = Bump::new();
+    }
 }
 
 /// The longest `string_t` of OCSF 1.1.0, in characters.

@@ -157,19 +157,40 @@ fn join_equal_paths<'a>(
     arena: &'a Bump,
     entries: &'a [(&'a str, &'a str)],
 ) -> &'a [(&'a str, &'a str)] {
-    let mut places: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
-    let mut joined: Vec<(&'a str, Vec<&'a str>)> = Vec::with_capacity(entries.len());
-    for &(path, value) in entries {
-        let place = *places.entry(path).or_insert(joined.len());
-        if place == joined.len() {
-            joined.push((path, Vec::new()));
+    // For each path its first and last entry so far; for each entry the next one of its path.
+    let mut places: HashMap<&str, (u32, u32)> = HashMap::with_capacity(entries.len());
+    let mut next: Vec<u32> = Vec::new();
+    for (at, (path, _)) in (0..).zip(entries) {
+        let place = places.entry(path).or_insert((at, at));
+        if place.0 < at {
+            next.resize(entries.len(), 0);
+            next[place.1 as usize] = at;
+            place.1 = at;
         }
-        joined[place].1.push(value);
     }
-    arena.alloc_slice_fill_iter(joined.iter().map(|(path, values)| match values.as_slice() {
-        [value] => (*path, *value),
-        values => (*path, &*arena.alloc_str(&values.join(","))),
-    }))
+    if next.is_empty() {
+        return entries;
+    }
+    let mut joined = BumpVec::with_capacity_in(places.len(), arena);
+    for (at, &(path, value)) in (0..).zip(entries) {
+        let (first, last) = places[path];
+        if first != at {
+            continue;
+        }
+        if first == last {
+            joined.push((path, value));
+            continue;
+        }
+        let mut values = bumpalo::collections::String::from_str_in(value, arena);
+        let mut one = first;
+        while one != last {
+            one = next[one as usize];
+            values.push(',');
+            values.push_str(entries[one as usize].1);
+        }
+        joined.push((path, values.into_bump_str()));
+    }
+    joined.into_bump_slice()
 }
 
 /// The members without those whose key comes again later.
@@ -186,13 +207,11 @@ fn last_of_equal_keys<'m, 'a>(
     }
     let last: HashMap<&str, usize> =
         members.iter().enumerate().map(|(at, (key, _))| (*key, at)).collect();
-    let kept: Vec<_> = members
-        .iter()
-        .enumerate()
-        .filter(|(at, (key, _))| last[key] == *at)
-        .map(|(_, member)| *member)
-        .collect();
-    arena.alloc_slice_copy(&kept)
+    if last.len() == members.len() {
+        return members;
+    }
+    let kept = members.iter().enumerate().filter(|(at, (key, _))| last[key] == *at);
+    BumpVec::from_iter_in(kept.map(|(_, member)| *member), arena).into_bump_slice()
 }
 
 #[cfg(test)]

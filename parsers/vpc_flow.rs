@@ -57,7 +57,7 @@ enum Column {
 struct VpcFlow {
     key: ObjectKey,
     lines: Lines,
-    /// None until the first line that is not empty.
+    /// The latest one; None until the first line that is not empty.
     header: Option<Header>,
     arena: Bump,
     uid_input: Vec<u8>,
@@ -89,19 +89,17 @@ impl VpcFlow {
             return;
         }
         let text = bytes.map(str::from_utf8);
-        if self.header.is_none() {
-            let text = text.and_then(Result::ok).unwrap_or_default();
-            let header = Header::read(text);
-            let is_header = header.line.is_some();
-            self.header = Some(header);
-            if is_header {
-                return;
+        // A header may come again, and where files were joined, another one.
+        if let Some(header) = text.and_then(Result::ok).and_then(Header::read) {
+            let is_known = self.header.as_ref().is_some_and(|known| known.line == header.line);
+            if !is_known {
+                self.header = Some(header);
             }
-        }
-        let Some(header) = &self.header else { return };
-        if header.line.is_some() && text == header.line.as_deref().map(Ok) {
             return;
         }
+        let header = self.header.get_or_insert_with(|| {
+            Header::default_format(text.and_then(Result::ok).unwrap_or_default())
+        });
         out.begin_record(frame.len as usize);
         let record = self.rows_seen;
         self.rows_seen += 1;
@@ -110,7 +108,7 @@ impl VpcFlow {
             Some(Err(_)) => Err("invalid UTF-8"),
             Some(Ok(_)) if header.columns.is_empty() => Err("no header"),
             Some(Ok(line)) => {
-                self.arena.reset();
+                crate::reset(&mut self.arena);
                 let fields = row::Fields::read(line, &header.columns, &self.arena);
                 let uid = uid(&mut self.uid_input, self.key.name(), record, line);
                 let uid = str::from_utf8(&uid).unwrap_or_default();
@@ -146,30 +144,34 @@ impl Decode for VpcFlow {
 }
 
 impl Header {
-    /// Columns by the first line (F2).
-    fn read(line: &str) -> Self {
-        let words: Vec<String> =
-            line.split_ascii_whitespace().map(|w| w.replace('-', "_")).collect();
-        let is_name = |word: &String| {
+    /// Columns by a line of names, at least one of them known (F2); None for a row.
+    fn read(line: &str) -> Option<Self> {
+        let is_name = |word: &str| {
             word.starts_with(|c: char| c.is_ascii_lowercase())
-                && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+                && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
         };
-        let is_known =
-            |word: &String| row::Field::by_name(word).is_some() || row::is_field_name(word);
-        if words.iter().all(is_name) && words.iter().any(is_known) {
-            let column = |word: String| match row::Field::by_name(&word) {
-                Some(field) => Column::Known(field),
-                None => Column::Unknown(word),
-            };
-            return Self {
-                line: Some(line.into()),
-                columns: words.into_iter().map(column).collect(),
-            };
+        // Nearly every row ends this at its first or second word.
+        if !row::words(line).all(is_name) || row::words(line).count() > row::MAX_FIELDS {
+            return None;
         }
-        let default_format =
-            words.len() == row::DEFAULT_FORMAT.len() && words[0].parse::<u32>().is_ok();
+        let mut any_known = false;
+        let column = |word: &str| {
+            let name = word.replace('-', "_");
+            let field = row::Field::by_name(&name);
+            any_known |= field.is_some() || row::is_field_name(&name);
+            field.map_or(Column::Unknown(name), Column::Known)
+        };
+        let columns = row::words(line).map(column).collect();
+        any_known.then(|| Self { line: Some(line.into()), columns })
+    }
+
+    /// Columns of the default format, if this row looks like it.
+    fn default_format(line: &str) -> Self {
+        let mut words = row::words(line);
+        let is_version = words.next().is_some_and(|word| word.parse::<u32>().is_ok());
         let columns = row::DEFAULT_FORMAT.iter().copied().map(Column::Known);
-        Self { line: None, columns: if default_format { columns.collect() } else { Vec::new() } }
+        let fits = is_version && words.count() + 1 == columns.len();
+        Self { line: None, columns: if fits { columns.collect() } else { Vec::new() } }
     }
 }
 
@@ -218,12 +220,13 @@ mod tests {
 
     #[test]
     fn a_header_needs_one_known_name_and_names_only() {
-        let header = |line: &str| Header::read(line);
-        assert!(header("start some-new-column").line.is_some());
-        assert!(header("tgw-id resource_type").line.is_some());
-        assert!(header("not known words").columns.is_empty());
-        assert!(header("start Bad").columns.is_empty());
-        assert_eq!(header("2 1 eni-1 - - - - - - - 1 2 - NODATA").columns.len(), 14);
-        assert!(header("2 1 eni-1 1.1.1.1").columns.is_empty());
+        assert!(Header::read("start some-new-column").is_some());
+        assert!(Header::read("tgw-id resource_type").is_some());
+        assert!(Header::read("not known words").is_none());
+        assert!(Header::read("start Bad").is_none());
+        assert!(Header::read("eni-1 ingress ok").is_none());
+        let columns = |line: &str| Header::default_format(line).columns.len();
+        assert_eq!(columns("2 1 eni-1 - - - - - - - 1 2 - NODATA"), 14);
+        assert_eq!(columns("2 1 eni-1 1.1.1.1"), 0);
     }
 }

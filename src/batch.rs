@@ -109,6 +109,7 @@ pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchErro
     let entries = entries(&id, &batch, &items, &days, &outcome, &answers.parquet);
     let mut plan = plan(&id, &batch, &answers, &entries);
     let lake = engine.places.lake.clone();
+    plan.state = std::path::absolute(&engine.places.state).unwrap_or(engine.places.state.clone());
     blocking(move || {
         remove_stale_parts(&mut plan, &lake, &id);
         for (day, lines) in &entries {
@@ -145,7 +146,7 @@ async fn run_stages(
     let (reject_chunks, reject_queue) = mpsc::channel(budget.queued_chunks);
     let parquet = ParquetSink {
         cpu: engine.cpu.clone(),
-        writers: budget.threads,
+        writers: budget.lanes,
         partition_bytes: budget.partition_bytes,
         layout: Layout::Published { source_prefix: "trailhound".into() },
         workspace: workspace.dir().to_owned(),

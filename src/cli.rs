@@ -93,7 +93,7 @@ struct Load {
     #[arg(
         long,
         env = "TRAILHOUND_JOBS",
-        value_parser = clap::value_parser!(u16).range(1..),
+        value_parser = clap::value_parser!(u16).range(1..=256),
         value_name = "N"
     )]
     jobs: Option<u16>,

@@ -166,9 +166,15 @@ pub struct Known {
     pub rejected: u64,
     /// Why it failed or was not read.
     pub error: Option<Box<Failure>>,
+    /// What another batch has of the same place.
+    other: Option<Box<Known>>,
 }
 
 impl Known {
+    fn has_rows(&self) -> bool {
+        matches!(self.state, State::Loaded | State::Failed)
+    }
+
     /// True if the object has not changed since.
     pub fn is_of(&self, object: &ObjectRef) -> bool {
         self.etag == xxh3_64(object.etag.as_bytes()) && self.size == object.size
@@ -202,8 +208,14 @@ impl Ledger {
         format!("ledger/v1/day={day}/{batch}.ndjson")
     }
 
-    /// What is known of the object at this place.
-    pub fn find(&mut self, day: &str, object: &ObjectRef) -> Result<Option<&Known>, LedgerError> {
+    /// What is known of the object at this place. Of several batches that which has its content
+    /// as it is now, has rows of it, and had a filter that covers this one.
+    pub fn find(
+        &mut self,
+        day: &str,
+        object: &ObjectRef,
+        filter: &Filter,
+    ) -> Result<Option<&Known>, LedgerError> {
         if !self.days.contains_key(day) {
             if self.cached > MAX_CACHED {
                 self.days.clear();
@@ -216,7 +228,11 @@ impl Ledger {
             self.cached += known.len();
             self.days.insert(day.to_owned(), known);
         }
-        Ok(self.days[day].get(&xxh3_128(object.location().as_bytes())))
+        let first = self.days[day].get(&xxh3_128(object.location().as_bytes()));
+        let all = std::iter::successors(first, |known| known.other.as_deref());
+        let worth =
+            |known: &&Known| (known.is_of(object), known.has_rows(), known.filter.covers(filter));
+        Ok(all.max_by_key(worth))
     }
 
     /// Every entry of a batch, by day.
@@ -236,19 +252,14 @@ impl Ledger {
     }
 }
 
-/// Adds the entries of one file, all of one batch. If there are several of an object, the one
-/// with rows in the lake counts.
+/// Adds the entries of one file, all of one batch.
 fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
     let Some(first) = entries.first() else { return };
     let batch: Arc<str> = first.batch.as_str().into();
     let filter = Arc::new(Filter::from(first.filter.clone()));
     for entry in entries {
-        let location = location(&entry.bucket, &entry.key);
-        let place = xxh3_128(location.as_bytes());
-        let has_rows = matches!(entry.state, State::Loaded | State::Failed);
-        if known.contains_key(&place) && !has_rows {
-            continue;
-        }
+        let place = xxh3_128(location(&entry.bucket, &entry.key).as_bytes());
+        let other = known.remove(&place).map(Box::new);
         known.insert(
             place,
             Known {
@@ -260,6 +271,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
+                other,
             },
         );
     }
@@ -284,6 +296,12 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
 fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
     let on_error = |source| LedgerError { path: path.to_owned(), source };
     let text = fs::read_to_string(path).map_err(on_error)?;
-    let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().map_err(|error| on_error(error.into()))
+    let entry = |(number, line)| {
+        serde_json::from_str(line).map_err(|error| {
+            on_error(io::Error::other(format!(
+                "line {number} is damaged, or of a newer version of trailhound: {error}"
+            )))
+        })
+    };
+    (1..).zip(text.lines()).map(entry).collect()
 }

@@ -9,7 +9,12 @@
 //! # Reference
 //! Design sections 2 and 5.
 
-use std::{collections::BTreeMap, io, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use parsers::{Filter, ObjectKey, Source};
 
@@ -98,6 +103,17 @@ pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, St
     Ok(run.report)
 }
 
+/// The place without links, also if there is nothing yet.
+fn canonical(place: &Path) -> io::Result<PathBuf> {
+    let place = std::path::absolute(place)?;
+    for parent in place.ancestors() {
+        if let Ok(known) = std::fs::canonicalize(parent) {
+            return Ok(known.join(place.strip_prefix(parent).unwrap_or(Path::new(""))));
+        }
+    }
+    Ok(place)
+}
+
 struct Run<'s> {
     /// None for a dry run.
     _lock: Option<LakeLock>,
@@ -123,8 +139,7 @@ impl<'s> Run<'s> {
             let on_error = |source| StartError::Path { path: path.clone(), source };
             let full = std::fs::canonicalize(path).map_err(on_error)?;
             for place in [&places.lake, &places.state] {
-                let place = std::path::absolute(place).map_err(on_error)?;
-                let place = std::fs::canonicalize(&place).unwrap_or(place);
+                let place = canonical(place).map_err(on_error)?;
                 if full.is_dir() && place.starts_with(&full) {
                     return Err(StartError::Inside { lake: place, path: full });
                 }
@@ -189,21 +204,23 @@ impl<'s> Run<'s> {
             }
         }
         self.batch(batch).await?;
-        for (id, objects) in std::mem::take(&mut self.reload) {
+        for (id, asked) in std::mem::take(&mut self.reload) {
             match Batch::again(&self.selection.ledger, &id, &self.settings.filter) {
                 Ok(batch) => {
                     // They are read again after all, because others of their batch are.
                     let (skipped, failed) = self.settled.remove(&id).unwrap_or_default();
-                    if !self.settings.dry_run {
-                        self.report.objects.skipped -= skipped;
-                        self.report.objects.failed -= failed;
-                    }
+                    self.report.objects.skipped -= skipped;
+                    self.report.objects.failed -= failed;
                     self.batch(batch).await?;
                 }
                 Err(ReloadError::Ledger(error)) => return Err(error.into()),
                 Err(error @ ReloadError::Gone { .. }) => {
-                    self.report.objects.failed += objects - 1;
-                    self.fail(format!("{objects} objects"), error.to_string());
+                    let batch = self.selection.rest(&id)?;
+                    self.report.beside.push((error.to_string(), batch.items.len()));
+                    // Only what has gone meanwhile.
+                    let gone = asked.saturating_sub(batch.items.len() as u64);
+                    self.report.objects.failed += gone;
+                    self.batch(batch).await?;
                 }
             }
         }
@@ -252,12 +269,15 @@ impl<'s> Run<'s> {
             Decision::Reload { batch } => {
                 if self.settings.dry_run {
                     self.report.objects.loaded += 1;
+                    self.report.bytes_in += object.size;
+                } else {
+                    *self.reload.entry(batch).or_default() += 1;
                 }
-                *self.reload.entry(batch).or_default() += 1;
                 return Ok(());
             }
         };
-        self.progress.object(object.size);
+        self.progress.object();
+        self.progress.bytes(object.size);
         if let Some((state, why)) = note {
             batch.notes.push(Note { object, key, state, why });
         }
@@ -265,7 +285,7 @@ impl<'s> Run<'s> {
     }
 
     async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
-        if self.settings.dry_run && batch.earlier_id.is_none() {
+        if self.settings.dry_run {
             self.report.objects.loaded += batch.items.len() as u64;
             self.report.bytes_in += batch.items.iter().map(|item| item.object.size).sum::<u64>();
         }

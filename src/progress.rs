@@ -78,9 +78,13 @@ impl Progress {
     }
 
     /// An object is dealt with.
-    pub fn object(&self, bytes: u64) {
+    pub fn object(&self) {
         self.counts.objects.fetch_add(1, Relaxed);
-        self.bar.inc(bytes);
+    }
+
+    /// Bytes of objects are read, or need not be.
+    pub fn bytes(&self, count: u64) {
+        self.bar.inc(count);
     }
 
     /// Records were decoded.

@@ -157,6 +157,7 @@ impl Runner {
             for (object, body) in (first..).zip(bodies) {
                 match body {
                     Ok((input, body)) if body.is_at_end() => {
+                        self.progress.bytes(input.len() as u64);
                         self.report.read_bytes.insert(object, input.len() as u64);
                         whole.push_back(Whole { object, input, decoder: self.decoder(object) });
                     }
@@ -174,7 +175,7 @@ impl Runner {
             }
         }
         if let Some(chunk) = lane.finish() {
-            self.send(chunk).await;
+            self.send(chunk).await?;
         }
         Ok(self.report)
     }
@@ -190,7 +191,7 @@ impl Runner {
             Ok(()) => tracing::info!(key = item.object.key, "read"),
             Err(error) => tracing::info!(key = item.object.key, %error, "failed"),
         }
-        self.progress.object(item.object.size);
+        self.progress.object();
         self.report.ends.insert(object, end);
     }
 
@@ -216,7 +217,7 @@ impl Runner {
             }
             more = chunk.is_some();
             if let Some(chunk) = chunk {
-                self.send(chunk).await;
+                self.send(chunk).await?;
             }
         }
         Ok(lane)
@@ -231,6 +232,7 @@ impl Runner {
         body: Body,
     ) -> Result<(Box<Lane>, Result<(), ObjectError>), Panicked> {
         let mut read_bytes = input.len() as u64;
+        self.progress.bytes(read_bytes);
         let mut next = Some(read_next(body));
         loop {
             let last = next.is_none();
@@ -243,7 +245,7 @@ impl Runner {
                 .await?;
             (lane, input) = (returned, rest);
             match step {
-                LaneStep::Chunk(chunk) => self.send(chunk).await,
+                LaneStep::Chunk(chunk) => self.send(chunk).await?,
                 LaneStep::Done(end) => {
                     self.report.read_bytes.insert(object, read_bytes);
                     return Ok((lane, end));
@@ -254,6 +256,7 @@ impl Runner {
                     match piece {
                         Ok((piece, body)) => {
                             read_bytes += piece.len() as u64;
+                            self.progress.bytes(piece.len() as u64);
                             input = piece;
                             next = (!body.is_at_end()).then(|| read_next(body));
                         }
@@ -267,8 +270,9 @@ impl Runner {
         }
     }
 
-    /// Hands a chunk to every sink. A sink that is gone has failed: its task says why.
-    async fn send(&mut self, chunk: Chunk) {
+    /// Hands a chunk to every sink. A sink that is gone has failed, and its task says why: there is
+    /// no use in going on.
+    async fn send(&mut self, chunk: Chunk) -> Result<(), Panicked> {
         let mut records = 0;
         for counts in &chunk.counts {
             let total = self.report.counts.entry(counts.object).or_default();
@@ -283,10 +287,10 @@ impl Runner {
         self.progress.records(records);
         let chunk = Arc::new(chunk);
         for sink in &self.sinks {
-            if sink.send(Arc::clone(&chunk)).await.is_err() {
-                tracing::debug!("a sink is gone");
-            }
+            let sent = sink.send(Arc::clone(&chunk)).await;
+            sent.map_err(|_| Panicked("a sink is gone".into()))?;
         }
+        Ok(())
     }
 }
 

@@ -68,6 +68,9 @@ pub struct Report {
     /// Batches of a killed run that were completed or removed.
     #[serde(skip)]
     pub recovered: usize,
+    /// Batches that could not be replaced, why, and how many of their objects were loaded beside.
+    #[serde(skip)]
+    pub beside: Vec<(String, usize)>,
     /// Why the load stopped before its end.
     #[serde(skip)]
     pub stopped: Option<String>,
@@ -164,6 +167,15 @@ impl Report {
         if let Some(why) = &self.stopped {
             line(&mut out, format_args!("stopped: {why}"));
         }
+        for (why, objects) in self.beside.iter().take(NAMED) {
+            line(
+                &mut out,
+                format_args!(
+                    "warning: {why}, so its files stay as they are, and {objects} of its objects \
+                     were loaded beside them: the lake has events of them twice"
+                ),
+            );
+        }
         for (title, named) in [("failed", &self.failures), ("not recognized", &self.unrecognized)] {
             for (name, why) in &named.names {
                 line(&mut out, format_args!("{title}: {name}: {why}"));
@@ -199,6 +211,10 @@ impl Report {
             (0, _) => "nothing new: everything is in the lake already".to_owned(),
             _ => "all records are accounted for, none was lost".to_owned(),
         };
+        if unrecognized > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "; objects that no source knows, not read: {unrecognized}");
+        }
         if self.rejected_before > 0 {
             let count = self.rejected_before;
             // Writing to a String cannot fail.

@@ -10,7 +10,7 @@
 //! # Reference
 //! Design section 6.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
 use xxhash_rust::xxh3::Xxh3;
@@ -92,7 +92,7 @@ impl Selection {
             (Recognition::Unrecognized(_), Some(wanted)) => Recognition::Source(wanted),
             (recognition, _) => recognition,
         };
-        let entry = self.ledger.find(&ledger_day(key), object)?;
+        let entry = self.ledger.find(&ledger_day(key), object, &self.filter)?;
         Ok(match (recognition, entry) {
             (Recognition::Excluded(what), entry) => {
                 Decision::Excluded { what, known: entry.is_some_and(|entry| entry.is_of(object)) }
@@ -114,6 +114,31 @@ impl Selection {
             }
             (Recognition::Source(source), None) => Decision::Load(source),
         })
+    }
+
+    /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
+    pub fn rest(&mut self, id: &str) -> Result<Batch, LedgerError> {
+        let mut batch = Batch::new(self.filter.clone());
+        for entry in self.ledger.batch(id)?.into_values().flatten() {
+            let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
+            let key = ObjectKey::new(entry.key);
+            let source = match self.decide(&object, &key)? {
+                Decision::Reload { batch } if batch == id => {
+                    entry.source.as_deref().and_then(parsers::source)
+                }
+                _ => None,
+            };
+            if let Some(source) = source {
+                batch.push(Item { object, key, source });
+            }
+        }
+        // It may have been loaded before.
+        let id = batch.id();
+        let earlier = self.ledger.batch(&id)?;
+        if !earlier.is_empty() {
+            batch.replace(&id, earlier);
+        }
+        Ok(batch)
     }
 
     /// By the day in the key; events are delivered late, so a day of slack on both sides. Account
@@ -239,35 +264,44 @@ impl Batch {
     /// it admitted then, and what is asked for now.
     pub fn again(ledger: &Ledger, id: &str, filter: &Filter) -> Result<Self, ReloadError> {
         let mut batch = Self::new(filter.clone());
-        batch.earlier_id = Some(id.to_owned());
-        for (day, entries) in ledger.batch(id)? {
-            batch.earlier_files.1.push(Ledger::path(&day, id));
-            batch.earlier_files.1.push(rejects_path(&day, id));
-            for entry in entries {
-                if matches!(entry.state, State::Unrecognized | State::Excluded) {
-                    batch.kept.push((day.clone(), entry));
-                    continue;
-                }
-                batch.filter = batch.filter.union(&entry.filter.clone().into());
-                batch.earlier_files.0.extend(entry.files.iter().cloned());
-                let key = ObjectKey::new(entry.key.clone());
-                let found = store::locate(&entry.bucket, &entry.key);
-                let source = entry.source.as_deref().and_then(parsers::source);
-                match (found, source) {
-                    (Some(object), Some(source)) => batch.push(Item { object, key, source }),
-                    (None, Some(_)) => {
-                        let path = Path::new(&entry.bucket).join(&entry.key);
-                        let path = path.display().to_string();
+        let entries = ledger.batch(id)?;
+        for (day, entry) in
+            entries.iter().flat_map(|(day, list)| list.iter().map(move |e| (day, e)))
+        {
+            let source = entry.source.as_deref().and_then(parsers::source);
+            match source {
+                Some(source) if matches!(entry.state, State::Loaded | State::Failed) => {
+                    let Some(object) = store::locate(&entry.bucket, &entry.key) else {
+                        let path = store::location(&entry.bucket, &entry.key);
                         return Err(ReloadError::Gone { batch: id.to_owned(), path });
-                    }
-                    // A source that this version does not have.
-                    _ => batch.kept.push((day.clone(), entry)),
+                    };
+                    let key = ObjectKey::new(entry.key.clone());
+                    batch.push(Item { object, key, source });
+                }
+                // Not loaded, or of a source that this version does not have.
+                _ => batch.kept.push((day.clone(), entry.clone())),
+            }
+        }
+        batch.replace(id, entries);
+        Ok(batch)
+    }
+
+    /// Makes it replace what the ledger has of a batch of this name.
+    fn replace(&mut self, id: &str, entries: BTreeMap<String, Vec<Entry>>) {
+        self.earlier_id = Some(id.to_owned());
+        let (lake, state) = &mut self.earlier_files;
+        for (day, entries) in entries {
+            state.push(Ledger::path(&day, id));
+            state.push(rejects_path(&day, id));
+            for entry in entries {
+                if matches!(entry.state, State::Loaded | State::Failed) {
+                    self.filter = self.filter.union(&entry.filter.into());
+                    lake.extend(entry.files);
                 }
             }
         }
-        batch.earlier_files.0.sort();
-        batch.earlier_files.0.dedup();
-        Ok(batch)
+        lake.sort();
+        lake.dedup();
     }
 }
 
@@ -283,10 +317,7 @@ pub enum ReloadError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// One of its objects is gone, so its files cannot be replaced.
-    #[error(
-        "batch {batch} cannot be loaded again: it also holds {path}, which is gone; its files stay \
-         as they are"
-    )]
+    #[error("batch {batch} also holds {path}, which is gone")]
     Gone {
         /// The batch.
         batch: String,

@@ -51,10 +51,10 @@ pub enum Target {
 }
 
 impl Target {
-    fn path(&self, places: &Places) -> PathBuf {
+    fn path(&self, lake: &Path, state: &Path) -> PathBuf {
         match self {
-            Self::Lake(path) => places.lake.join(path),
-            Self::State(path) => places.state.join(path),
+            Self::Lake(path) => lake.join(path),
+            Self::State(path) => state.join(path),
         }
     }
 }
@@ -62,6 +62,8 @@ impl Target {
 /// What a commit does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// The state folder, which another run need not have.
+    pub state: PathBuf,
     /// Staged file name, and where it goes. The ledger comes last.
     pub moves: Vec<(String, Target)>,
     /// What an earlier load of the same batch left and this one does not replace.
@@ -73,7 +75,7 @@ const PLAN: &str = "commit.json";
 /// The folder of a batch that is being written. Dropped without a commit, it is removed.
 pub struct Workspace {
     dir: PathBuf,
-    places: Places,
+    lake: PathBuf,
 }
 
 impl Workspace {
@@ -81,7 +83,7 @@ impl Workspace {
     pub fn open(places: &Places, batch: &str) -> Result<Self, FileError> {
         let dir = open_folder(places).join(batch);
         fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-        Ok(Self { dir, places: places.clone() })
+        Ok(Self { dir, lake: places.lake.clone() })
     }
 
     /// Where files are staged.
@@ -102,7 +104,7 @@ impl Workspace {
         let written = self.dir.join("commit.tmp");
         write_durably(&written, &text)?;
         fs::rename(&written, &path).map_err(failed("write", &path))?;
-        carry_out(&self.places, &self.dir, plan)
+        carry_out(&self.lake, &self.dir, plan)
     }
 }
 
@@ -159,7 +161,7 @@ fn recover(places: &Places) -> Result<usize, FileError> {
             Ok(text) => {
                 let plan: Plan = serde_json::from_slice(&text)
                     .map_err(|error| failed("read", &dir.join(PLAN))(error.into()))?;
-                carry_out(places, &dir, &plan)?;
+                carry_out(&places.lake, &dir, &plan)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::remove_dir_all(&dir).map_err(failed("remove", &dir))?;
@@ -176,9 +178,9 @@ fn open_folder(places: &Places) -> PathBuf {
 }
 
 /// Does what is left to do of a plan, and removes the workspace.
-fn carry_out(places: &Places, dir: &Path, plan: &Plan) -> Result<(), FileError> {
+fn carry_out(lake: &Path, dir: &Path, plan: &Plan) -> Result<(), FileError> {
     for target in &plan.remove {
-        let path = target.path(places);
+        let path = target.path(lake, &plan.state);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed("remove", &path)(error));
@@ -189,7 +191,7 @@ fn carry_out(places: &Places, dir: &Path, plan: &Plan) -> Result<(), FileError> 
     for (name, target) in &plan.moves {
         let from = dir.join(name);
         if from.exists() {
-            move_file(&from, &target.path(places))?;
+            move_file(&from, &target.path(lake, &plan.state))?;
         }
     }
     fs::remove_dir_all(dir).map_err(failed("remove", dir))
@@ -226,8 +228,9 @@ mod tests {
         Places { lake: dir.join("lake"), state: dir.join("state") }
     }
 
-    fn plan() -> Plan {
+    fn plan(places: &Places) -> Plan {
         Plan {
+            state: places.state.clone(),
             moves: vec![
                 ("0.parquet".into(), Target::Lake("ext/a/0.parquet".into())),
                 ("ledger".into(), Target::State("ledger/x.ndjson".into())),
@@ -245,7 +248,7 @@ mod tests {
         let workspace = Workspace::open(&places, "b1").unwrap();
         workspace.stage("0.parquet", b"rows").unwrap();
         workspace.stage("ledger", b"line").unwrap();
-        workspace.commit(&plan()).unwrap();
+        workspace.commit(&plan(&places)).unwrap();
         assert_eq!(fs::read(places.lake.join("ext/a/0.parquet")).unwrap(), b"rows");
         assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert!(!places.lake.join("ext/a/old.parquet").exists());
@@ -261,7 +264,8 @@ mod tests {
         fs::write(open.join("early/0.parquet"), "half").unwrap();
         fs::create_dir_all(open.join("late")).unwrap();
         fs::write(open.join("late/ledger"), "line").unwrap();
-        fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan()).unwrap()).unwrap();
+        fs::write(open.join("late").join(PLAN), serde_json::to_vec(&plan(&places)).unwrap())
+            .unwrap();
         assert_eq!(super::open(&places).unwrap().1, 2);
         assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);

@@ -73,6 +73,9 @@ pub(super) const DEFAULT_FORMAT: [Field; 14] = [
     Field::LogStatus,
 ];
 
+/// More fields than any format has: what a line has beyond them is one text.
+pub(super) const MAX_FIELDS: usize = 10_000;
+
 /// True for AWS's names of fields that go to `unmapped`.
 pub(super) fn is_field_name(name: &str) -> bool {
     let families = ["tgw_", "ecs_", "packets_lost_", "sublocation_", "next_hop_"];
@@ -122,7 +125,7 @@ const BOUNDARIES: [&str; 8] = [
 ];
 
 /// The parts of a line between spaces and tabs.
-fn words(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(line: &str) -> impl Iterator<Item = &str> {
     let bytes = line.as_bytes();
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let mut at = 0;
@@ -157,10 +160,20 @@ impl<'a> Fields<'a> {
                 continue;
             }
             match column {
-                Some(Column::Known(field)) => this.known[*field as usize] = Some(word),
+                Some(Column::Known(field)) => {
+                    // A column that comes twice: the later counts, the earlier is not lost.
+                    if let Some(earlier) = this.known[*field as usize].replace(word) {
+                        this.leaves.text(NAMES[*field as usize], earlier);
+                    }
+                }
                 Some(Column::Unknown(name)) => this.leaves.text(name, word),
                 None => {
                     let name = arena.alloc_str(&format!("field_{count}"));
+                    if count > MAX_FIELDS {
+                        let start = word.as_ptr().addr() - line.as_ptr().addr();
+                        this.leaves.text(name, line[start..].trim_ascii_end());
+                        break;
+                    }
                     this.leaves.text(name, word);
                 }
             }

@@ -176,17 +176,33 @@ fn an_object_whose_content_changed_replaces_its_rows() {
 }
 
 #[test]
-fn a_changed_batch_that_cannot_be_read_whole_stays_as_it_is() {
-    let (gone, changed) = (trail_key("gone"), trail_key("changed"));
-    let bench = Bench::with([(&*gone, records(&[event(0)])), (&*changed, records(&[event(1)]))]);
+fn what_has_changed_is_loaded_beside_a_batch_of_which_an_object_is_gone() {
+    let keys = ["gone", "changed", "same"].map(trail_key);
+    let bench =
+        Bench::with(keys.iter().map(String::as_str).zip((0..3).map(|n| records(&[event(n)]))));
     bench.load(&[]);
-    let rows = bench.lake().rows();
-    fs::remove_file(bench.archive().join(&gone)).unwrap();
-    bench.put(&changed, records(&[event(2)]));
+    let before = bench.lake().rows();
+    fs::remove_file(bench.archive().join(&keys[0])).unwrap();
+    bench.put(&keys[1], records(&[event(1), event(3)]));
     let run = bench.load(&[]);
-    assert_eq!((run.code, run.objects("failed")), (2, 1));
-    assert!(run.stderr.contains("gone.json.gz"), "{}", run.stderr);
-    assert_eq!(bench.lake().rows(), rows);
+    run.expect(0, [1, 0], [2, 2, 0]);
+    assert_eq!(run.objects("skipped"), 1);
+    assert!(run.stderr.contains("gone.json.gz, which is gone"), "{}", run.stderr);
+    let rows = bench.lake().check_ledger();
+    assert!(before.iter().all(|row| rows.contains(row)), "what was there stays");
+    assert_eq!(rows.len(), 5);
+
+    // From now on the new batch counts for the object that has changed, the old one for the other.
+    assert_eq!(bench.load(&[]).objects("skipped"), 2);
+    bench.put(&keys[1], records(&[event(1), event(4)]));
+    bench.load(&[]).expect(0, [1, 0], [2, 2, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 5);
+
+    // However often it is asked for, nothing more is added.
+    bench.load(&["--force"]).expect(0, [2, 0], [3, 3, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 6);
+    bench.load(&["--force"]).expect(0, [2, 0], [3, 3, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 6);
 }
 
 #[test]

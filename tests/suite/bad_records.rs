@@ -279,6 +279,50 @@ fn a_flow_object_without_a_header_is_the_default_format_or_rejected() {
 }
 
 #[test]
+fn flow_objects_that_were_joined_are_read_by_the_header_before_each_row() {
+    let other = "interface-id start srcaddr end srcaddr";
+    let text = format!(
+        "{FLOW_HEADER}\n{}\n{other} \neni-9 1714521600 10.9.9.9 1714521660 10.8.8.8\n{FLOW_HEADER}\n{}",
+        flow_line(0),
+        flow_line(1)
+    );
+    let bench = Bench::with([(&*flow_key("joined"), gzip(text.as_bytes()))]);
+    let (run, lake) = bench.load_checked(&[]);
+    run.expect(0, [1, 0], [3, 3, 0]);
+    let rows = lake.rows();
+    let other = rows.iter().find(|row| row.text("/unmapped/interface_id") == "eni-9").unwrap();
+    assert_eq!(other.event["src_endpoint"]["ip"], "10.8.8.8");
+    assert_eq!(other.event["unmapped"]["srcaddr"], "10.9.9.9", "the earlier of two is not lost");
+}
+
+#[test]
+fn a_cut_json_line_costs_itself_only() {
+    let line = |n| raw_event(n, "\"x\":{\"y\":1}");
+    for cut in [20, 60, 100] {
+        let text = format!("{}\n{}\n{}\n{}\n", line(0), &line(1)[..cut], line(2), line(3));
+        let bench = Bench::with([(&*trail_key("lines"), gzip(text.as_bytes()))]);
+        let (run, lake) = bench.load_checked(&[]);
+        run.expect(2, [1, 0], [4, 3, 1]);
+        let reject = &lake.rejects()[0];
+        assert_eq!(reject["raw"], line(1)[..cut]);
+        assert_eq!((&reject["reason"], &reject["record"]), (&json!("not JSON"), &json!(1)));
+    }
+}
+
+#[test]
+fn a_flow_row_of_countless_fields_keeps_them_in_bounded_memory() {
+    let text = format!("{FLOW_HEADER}\n{} {}\n", flow_line(0), "x ".repeat(1_000_000));
+    let bench = Bench::with([(&*flow_key("long"), text.into_bytes())]);
+    let (run, lake) = bench.load_checked(&[]);
+    run.expect(0, [1, 0], [1, 1, 0]);
+    let rows = lake.rows();
+    let unmapped = rows[0].event["unmapped"].as_object().unwrap();
+    let words: usize =
+        unmapped.values().map(|value| value.as_str().unwrap().split(' ').count()).sum();
+    assert_eq!(words, 1_000_001, "and the interface");
+}
+
+#[test]
 fn a_reject_over_1_mib_is_told_by_place_and_length() {
     let bad = format!("{{\"eventTime\":{}}}", "x".repeat(2 << 20));
     let (run, lake, _bench) =
