@@ -23,9 +23,7 @@ const LANE_BYTES: usize = (18 + 8 + 8) * MIB;
 /// Sizes of buffers, in bytes unless the name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Threads for work that takes cycles.
-    pub threads: usize,
-    /// Objects decoded at the same time.
+    /// Objects decoded, files encoded, threads for work that takes cycles: at the same time.
     pub lanes: usize,
     /// Size of a piece of an object.
     pub piece_bytes: usize,
@@ -57,7 +55,6 @@ impl Budget {
         let fixed = PROCESS_BYTES + READ_AHEAD_BYTES + partition_bytes;
         let lanes = (memory_bytes - fixed).div_euclid(LANE_BYTES).clamp(1, jobs.max(1));
         Ok(Self {
-            threads: jobs.max(1),
             lanes,
             piece_bytes: MIB,
             read_ahead_bytes: READ_AHEAD_BYTES,

@@ -157,7 +157,7 @@ impl<'s> Run<'s> {
             report.recovered = recovered;
         }
         let engine = Engine {
-            cpu: Cpu::new(settings.budget.threads)?,
+            cpu: Cpu::new(settings.budget.lanes)?,
             budget: settings.budget,
             caps: settings.caps,
             places: places.clone(),
