@@ -200,26 +200,23 @@ fn budget() -> impl Strategy<Value = Budget> {
     let by_flags = (1_usize..=4, prop::sample::select(vec![128, 256, 1024]))
         .prop_map(|(jobs, mb)| Budget::new(mb << 20, jobs).unwrap());
     let small = (
-        (1_usize..=3, 1_usize..=4),
+        1_usize..=4,
         prop::sample::select(vec![16, 300, 1 << 20]),
         prop::sample::select(vec![64, 1000, 1 << 21]),
         prop::sample::select(vec![3, 20, 100]),
         // Parts are written early: many files of a partition.
         prop::sample::select(vec![2_000_usize, 20_000, 200_000]),
     )
-        .prop_map(
-            |((threads, lanes), piece_bytes, window_bytes, chunk_rows, partition_bytes)| Budget {
-                threads,
-                lanes,
-                piece_bytes,
-                read_ahead_bytes: 1 << 20,
-                window_bytes,
-                chunk_rows,
-                chunk_bytes: 1 << 16,
-                queued_chunks: 1,
-                partition_bytes,
-            },
-        );
+        .prop_map(|(lanes, piece_bytes, window_bytes, chunk_rows, partition_bytes)| Budget {
+            lanes,
+            piece_bytes,
+            read_ahead_bytes: 1 << 20,
+            window_bytes,
+            chunk_rows,
+            chunk_bytes: 1 << 16,
+            queued_chunks: 1,
+            partition_bytes,
+        });
     prop_oneof![1 => by_flags, 3 => small]
 }
 
