@@ -39,7 +39,7 @@ fn frame(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("json records", |bencher| {
         bencher.iter(|| {
-            let mut frames = JsonRecords::default();
+            let mut frames = JsonRecords::new(&["Records"]);
             let mut rest = text.as_bytes();
             while let Some(frame) = frames.next(&mut rest, true).expect("the JSON is sound") {
                 black_box(frame);
@@ -74,7 +74,7 @@ fn decode(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut rows = Rows::new(limits, Arc::new(Filter::default()));
-                let mut decoder = (source.decoder)(&key);
+                let mut decoder = (source.decoder)(&key.clone().into());
                 let mut rest = text.as_bytes();
                 loop {
                     let count = decoder.decode(rest, true, &mut rows).expect("it is sound");

@@ -1,37 +1,49 @@
 //! AWS CloudTrail to API Activity, Authentication and Account Change.
 //!
 //! # Input
-//! JSON objects: `{"Records":[…]}` as CloudTrail delivers, a list, one record, or JSON lines.
-//! Management, data and network activity events.
+//! JSON objects: `{"Records":[…]}` as CloudTrail delivers, a list, one record, or JSON lines; what
+//! `aws cloudtrail lookup-events` prints.
+//! Management, data, network activity and Insights events.
 //! # Maps to
-//! OCSF API Activity (6003), Authentication (3002), Account Change (3001).
-//! # Known gaps
-//! Insights events are rejected as `unsupported category` until Detection Finding is written.
+//! OCSF API Activity (6003), Authentication (3002), Account Change (3001); Insights events to
+//! Detection Finding (2004).
 //! # Reference
 //! Mapping section 3;
 //! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference.html>.
+//!
+//! # Known gaps
+//! And what becomes what:
+//!
+#![doc = include_str!("cloudtrail/kinds.md")]
+#![allow(clippy::doc_markdown, reason = "the list is printed too, where names need no marks")]
 
 mod activity;
 mod event;
 mod identity;
+mod insight;
 mod members;
 
 use bumpalo::Bump;
 
 use crate::{
-    Decode, DecodeError, Detect, ObjectKey, Place, Rows, Source,
+    Decode, DecodeError, Detect, ErrorKind, Head, ObjectKey, Origin, Place, Rows, Source,
     frame::{Frame, JsonRecords},
-    json::{self, Member, Span},
+    json::{self, Member},
+    sniff,
 };
+
+pub(crate) use {event::is_s3_notification, identity::type_id as user_type_id};
 
 /// CloudTrail.
 pub static SOURCE: Source = Source {
     name: "cloudtrail",
-    title: "AWS CloudTrail management, data and network activity events",
-    classes: &["api_activity", "authentication", "account_change"],
+    title: "AWS CloudTrail management, data, network activity and Insights events",
+    classes: &["api_activity", "authentication", "account_change", "detection_finding"],
+    kinds: include_str!("cloudtrail/kinds.md"),
     detect,
+    sniff,
     uid_by_position: false,
-    decoder: |key| Box::new(CloudTrail::new(key)),
+    decoder: |origin| Box::new(CloudTrail::new(origin)),
 };
 
 fn detect(key: &ObjectKey) -> Detect {
@@ -56,18 +68,31 @@ fn detect(key: &ObjectKey) -> Detect {
     }
 }
 
+fn sniff(head: &Head<'_>) -> bool {
+    let Head::Json(members) = head else { return false };
+    let identifying = ["eventTime", "eventName", "eventID"];
+    let others = ["eventVersion", "eventSource", "awsRegion", "userIdentity", "eventType"];
+    let known = sniff::count(members, &identifying);
+    looked_up(members).is_some() || known > 0 && known + sniff::count(members, &others) > 1
+}
+
+/// The record in what `aws cloudtrail lookup-events` gives: JSON in a text.
+fn looked_up<'a>(members: &[Member<'a>]) -> Option<&'a str> {
+    sniff::value(members, "CloudTrailEvent").filter(|event| json::is_string(event))
+}
+
 struct CloudTrail {
-    key: ObjectKey,
+    origin: Origin,
     frames: JsonRecords,
     arena: Bump,
     records_seen: u64,
 }
 
 impl CloudTrail {
-    fn new(key: &ObjectKey) -> Self {
+    fn new(origin: &Origin) -> Self {
         Self {
-            key: key.clone(),
-            frames: JsonRecords::default(),
+            origin: origin.clone(),
+            frames: JsonRecords::new(&["Records", "Events"]),
             arena: Bump::new(),
             records_seen: 0,
         }
@@ -75,16 +100,23 @@ impl CloudTrail {
 
     fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) -> Result<(), DecodeError> {
         crate::reset(&mut self.arena);
-        let members = members(frame, self.frames.members(), &self.arena);
-        if self.records_seen == 0 && members.is_ok_and(event::is_s3_notification) {
+        let members = self.frames.object(frame, &self.arena);
+        if self.records_seen == 0 && members.is_ok_and(is_s3_notification) {
             let what = "an S3 event notification, not CloudTrail";
-            return Err(DecodeError { what, byte: frame.byte, other_source: true });
+            return Err(DecodeError { what, byte: frame.byte, kind: ErrorKind::OtherSource });
         }
         out.begin_record(frame.len as usize);
         let record = self.records_seen;
         self.records_seen += 1;
-        let pushed = members
-            .and_then(|members| event::push(members, frame.bytes, &self.key, &self.arena, out));
+        let (arena, origin) = (&self.arena, &self.origin);
+        let pushed = members.and_then(|members| match looked_up(members) {
+            Some(event) => {
+                let raw = json::text(event, arena);
+                let members = json::object(raw, arena).ok_or("not JSON")?;
+                event::push(&members, Some(raw.as_bytes()), origin, arena, out)
+            }
+            None => event::push(members, frame.bytes, origin, arena, out),
+        });
         if let Err(reason) = pushed {
             let place =
                 Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };
@@ -92,24 +124,6 @@ impl CloudTrail {
         }
         Ok(())
     }
-}
-
-/// The members of the record; `spans` tell where they lie if it was checked.
-fn members<'a>(
-    frame: &Frame<'a>,
-    spans: &[Span],
-    arena: &'a Bump,
-) -> Result<&'a [Member<'a>], &'static str> {
-    let bytes = frame.bytes.ok_or("too long")?;
-    let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
-    if !text.starts_with('{') {
-        return Err(if json::is_value(text) { "not an object" } else { "not JSON" });
-    }
-    if frame.checked {
-        let member = |(key, value): &Span| (&text[key.clone()], &text[value.clone()]);
-        return Ok(arena.alloc_slice_fill_iter(spans.iter().map(member)));
-    }
-    Ok(json::object(text, arena).ok_or("not JSON")?.into_bump_slice())
 }
 
 impl Decode for CloudTrail {

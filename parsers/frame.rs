@@ -11,9 +11,11 @@
 //! # Reference
 //! Root forms of CloudTrail objects: an object with `Records`, a list, one record, JSON lines.
 
+use bumpalo::Bump;
+
 use crate::{
-    DecodeError, MAX_RECORD_BYTES,
-    json::{self, Span},
+    DecodeError, ErrorKind, MAX_RECORD_BYTES,
+    json::{self, Member, Span},
 };
 
 mod scan;
@@ -29,7 +31,7 @@ pub struct Frame<'a> {
     pub bytes: Option<&'a [u8]>,
     /// Its length in bytes.
     pub len: u64,
-    /// It is known to be a JSON object, with the members that [`JsonRecords::members`] tells.
+    /// It is known to be a JSON object, with members that [`JsonRecords`] remembers.
     pub checked: bool,
 }
 
@@ -107,15 +109,16 @@ enum Inside {
     /// Between root values.
     #[default]
     Document,
-    /// In a list of records; with `wrapped` it is the `Records` of a root object.
+    /// In a list of records; with `wrapped` it is a member of a root object.
     List { wrapped: bool },
-    /// Behind the `Records` of a root object, up to the object's end.
+    /// Behind the list of a root object, up to the object's end.
     Wrapper,
 }
 
 /// Records of JSON objects, see the module's reference.
-#[derive(Default)]
 pub struct JsonRecords {
+    /// Members of a root object that hold a list of records.
+    wrappers: &'static [&'static str],
     /// Members of the last record, if it was checked.
     members: Vec<Span>,
     /// Memory for checking.
@@ -127,9 +130,35 @@ pub struct JsonRecords {
 }
 
 impl JsonRecords {
-    /// Where the members of the last record lie in it, if its frame says that it was checked.
-    pub fn members(&self) -> &[Span] {
-        &self.members
+    /// Records of an object, in a list of one of these names if a root object has one.
+    pub fn new(wrappers: &'static [&'static str]) -> Self {
+        Self {
+            wrappers,
+            members: Vec::new(),
+            open: Vec::new(),
+            position: Position::default(),
+            inside: Inside::default(),
+            scan: None,
+            started: false,
+        }
+    }
+
+    /// The members of the last record, or why it is to be rejected (mapping 1.8).
+    pub fn object<'a>(
+        &self,
+        frame: &Frame<'a>,
+        arena: &'a Bump,
+    ) -> Result<&'a [Member<'a>], &'static str> {
+        let bytes = frame.bytes.ok_or("too long")?;
+        let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
+        if !text.starts_with('{') {
+            return Err(if json::is_value(text) { "not an object" } else { "not JSON" });
+        }
+        if frame.checked {
+            let member = |(key, value): &Span| (&text[key.clone()], &text[value.clone()]);
+            return Ok(arena.alloc_slice_fill_iter(self.members.iter().map(member)));
+        }
+        Ok(json::object(text, arena).ok_or("not JSON")?.into_bump_slice())
     }
 
     /// The next whole record; None if `input` holds none. Consumes it from `input`.
@@ -215,7 +244,7 @@ impl JsonRecords {
                 self.position.advance(input, 1);
                 self.inside = Inside::List { wrapped: false };
             }
-            (Inside::Document, b'{') => match records_of(input) {
+            (Inside::Document, b'{') => match records_of(input, self.wrappers) {
                 Root::Records(at) => {
                     self.position.advance(input, at);
                     self.inside = Inside::List { wrapped: true };
@@ -240,7 +269,7 @@ impl JsonRecords {
         if eof && (open || !input.is_empty()) {
             let byte = self.position.byte - self.position.dropped;
             let what = "the JSON ends inside a record or list";
-            return Err(DecodeError { what, byte, other_source: false });
+            return Err(DecodeError { what, byte, kind: ErrorKind::Damaged });
         }
         Ok(None)
     }
@@ -249,14 +278,14 @@ impl JsonRecords {
 enum Root {
     /// It wraps a list whose elements start here.
     Records(usize),
-    /// It has no list `Records`.
+    /// It has no list of records.
     Record,
     /// It goes on behind the input.
     Unknown,
 }
 
-/// Looks for the list `Records` in the root object at the start of `input`.
-fn records_of(input: &[u8]) -> Root {
+/// Looks for a list of records in the root object at the start of `input`.
+fn records_of(input: &[u8], wrappers: &[&str]) -> Root {
     let mut at = 1;
     loop {
         let skip = |at: usize| {
@@ -284,7 +313,8 @@ fn records_of(input: &[u8]) -> Root {
         let Some(start) = skip(key_end) else {
             return Root::Unknown;
         };
-        if input[start] == b'[' && &input[key..key_end] == b"\"Records\"" {
+        let name = &input[key + 1..key_end - 1];
+        if input[start] == b'[' && wrappers.iter().any(|wrapper| wrapper.as_bytes() == name) {
             return Root::Records(start + 1);
         }
         match value(start) {
@@ -303,7 +333,7 @@ mod tests {
 
     /// All frames when the input arrives cut at `cuts`, with the error's byte if there is one.
     fn frames(input: &[u8], cuts: &[usize]) -> (Vec<(u64, Vec<u8>)>, Option<u64>) {
-        let mut framer = JsonRecords::default();
+        let mut framer = JsonRecords::new(&["Records"]);
         let mut found = Vec::new();
         let mut window = Vec::new();
         let mut from = 0;
@@ -395,7 +425,7 @@ mod tests {
     #[test]
     fn a_record_over_the_limit_is_passed_by_with_its_length() {
         let long = format!("[{{\"a\":\"{}\"}},{{}}]", "x".repeat(MAX_RECORD_BYTES));
-        let mut framer = JsonRecords::default();
+        let mut framer = JsonRecords::new(&["Records"]);
         let mut lens = Vec::new();
         let mut window: Vec<u8> = Vec::new();
         for (at, piece) in long.as_bytes().chunks(1 << 20).enumerate() {

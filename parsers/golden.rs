@@ -28,7 +28,7 @@ fn events(source: &Source, sample: &str) -> String {
     let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX };
     let mut rows = Rows::new(limits, Arc::new(Filter::default())).with_json();
     for object in sample.split("\n\n") {
-        let mut decoder = (source.decoder)(&ObjectKey::new(""));
+        let mut decoder = (source.decoder)(&ObjectKey::new("").into());
         let decoded = decoder.decode(object.as_bytes(), true, &mut rows);
         assert_eq!(decoded, Ok(object.len()), "{object}");
     }

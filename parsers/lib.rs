@@ -14,6 +14,7 @@
 
 #![warn(missing_docs)]
 
+pub mod accounts;
 pub mod frame;
 #[cfg(test)]
 mod golden;
@@ -21,15 +22,19 @@ pub mod json;
 pub mod key;
 pub mod ocsf;
 mod rows;
+mod sniff;
 mod source;
 pub mod time;
+mod tree;
 pub mod unmapped;
 
 use bumpalo::Bump;
 
+pub use accounts::{Accounts, Origin};
 pub use key::ObjectKey;
 pub use rows::{Chunk, Filter, Limits, ObjectCounts, Place, Reject, Rows};
-pub use source::{Decode, DecodeError, Detect, MAX_RECORD_BYTES, Source};
+pub use sniff::Sniffer;
+pub use source::{Decode, DecodeError, Detect, ErrorKind, Head, MAX_RECORD_BYTES, Source};
 
 macro_rules! sources {
     ($($name:ident),* $(,)?) => {
@@ -39,7 +44,7 @@ macro_rules! sources {
     };
 }
 
-sources! { cloudtrail, vpc_flow }
+sources! { cloudtrail, vpc_flow, guardduty }
 
 /// The source of this name.
 pub fn source(name: &str) -> Option<&'static Source> {
@@ -53,8 +58,10 @@ pub enum Recognition {
     Source(&'static Source),
     /// It holds no events; what it is.
     Excluded(&'static str),
-    /// Nothing reads it; why.
+    /// It is known, but nothing reads it; why.
     Unrecognized(&'static str),
+    /// The key tells nothing, the content may ([`Sniffer`]).
+    ByContent,
 }
 
 /// Recognizes an object by its key.
@@ -70,7 +77,7 @@ pub fn detect(key: &ObjectKey) -> Recognition {
             Detect::Unsupported(why) => return Recognition::Unrecognized(why),
         }
     }
-    Recognition::Unrecognized("no source knows this key")
+    Recognition::ByContent
 }
 
 /// 32 lower-case hexadecimal digits.

@@ -1,15 +1,15 @@
 //! What a log source is: data that says how to recognize its objects, and a decoder.
 //!
 //! # Input
-//! A key; then the object's bytes.
+//! A key, or the start of an object; then the object's bytes.
 //! # Maps to
 //! A [`Detect`]; then rows.
 //! # Known gaps
-//! Objects are recognized by key only, not by content.
+//! None.
 //! # Reference
 //! Each source's module names its own.
 
-use crate::{Rows, key::ObjectKey};
+use crate::{Origin, Rows, json::Member, key::ObjectKey};
 
 /// A longer record is rejected by position and length.
 pub const MAX_RECORD_BYTES: usize = 16 << 20;
@@ -23,13 +23,26 @@ pub struct Source {
     pub title: &'static str,
     /// Class names its records become.
     pub classes: &'static [&'static str],
+    /// What of it is mapped and to what, and the known gaps: Markdown, also in its documentation.
+    pub kinds: &'static str,
     /// What a key says of its object.
     pub detect: fn(&ObjectKey) -> Detect,
+    /// True if the start of an object tells that it is of this source.
+    pub sniff: fn(&Head<'_>) -> bool,
     /// True if `metadata.uid` is made of the object's name and the record's place in it, so that
     /// two records of differently named objects never share one.
     pub uid_by_position: bool,
     /// A fresh decoder for one object.
-    pub decoder: fn(&ObjectKey) -> Box<dyn Decode>,
+    pub decoder: fn(&Origin) -> Box<dyn Decode>,
+}
+
+/// The start of an object.
+#[derive(Clone, Copy, Debug)]
+pub enum Head<'a> {
+    /// The members of its first JSON record.
+    Json(&'a [Member<'a>]),
+    /// Its first line that is not empty, if that is no JSON.
+    Text(&'a str),
 }
 
 /// What a key says of its object.
@@ -61,6 +74,17 @@ pub struct DecodeError {
     pub what: &'static str,
     /// Byte position in the decompressed object.
     pub byte: u64,
-    /// True if the object is whole, but not of this source.
-    pub other_source: bool,
+    /// What that means for the object.
+    pub kind: ErrorKind,
+}
+
+/// Why an object cannot be decoded any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It is damaged.
+    Damaged,
+    /// It is whole, but not of this source.
+    OtherSource,
+    /// It is whole, known, and holds no events.
+    Excluded,
 }

@@ -17,7 +17,7 @@ use bumpalo::{Bump, collections::Vec as BumpVec};
 use crate::json;
 
 /// Containers below this level of nesting are written whole (U8); the record is level 0.
-const MAX_LEVEL: usize = 64;
+pub(crate) const MAX_LEVEL: usize = 64;
 /// Paths of one record that would hold more bytes than this together are not spelled out: what is
 /// left below them is written whole. Without this bound one long key before many leaves would
 /// multiply the record.
@@ -76,7 +76,30 @@ impl<'a> Leaves<'a> {
         if prefix.is_empty() { key } else { self.concat(&[prefix, ".", key]) }
     }
 
-    /// The path one step further. `below_list` if the same step may come again.
+    /// True if paths of so many bytes more may be spelled out.
+    pub(crate) fn has_room(&self, path_bytes: usize) -> bool {
+        self.path_bytes + path_bytes <= MAX_PATH_BYTES
+    }
+
+    /// The path of a member. `below_list` if the same may come again.
+    pub(crate) fn member(&mut self, path: &'a str, key: &'a str, below_list: bool) -> &'a str {
+        self.step(path, Step::Member(key), below_list)
+    }
+
+    /// The path of a list's elements. `below_list` if the same may come again.
+    pub(crate) fn list(&mut self, path: &'a str, below_list: bool) -> &'a str {
+        self.step(path, Step::List, below_list)
+    }
+
+    /// Adds a value that is not opened: a text as it is, anything else as compact JSON.
+    pub(crate) fn leaf(&mut self, path: &'a str, raw: &'a str) {
+        if json::is_string(raw) {
+            self.text(path, json::text(raw, self.arena));
+        } else if !json::is_absent(raw) {
+            self.text(path, json::compact(raw, self.arena));
+        }
+    }
+
     fn step(&mut self, path: &'a str, step: Step<'a>, below_list: bool) -> &'a str {
         let joined = |this: &Self| match step {
             Step::Member(key) => this.concat(&[path, ".", key]),
@@ -107,31 +130,24 @@ impl<'a> Leaves<'a> {
     }
 
     fn walk(&mut self, path: &'a str, raw: &'a str, level: usize, below_list: bool) {
-        if json::is_string(raw) {
-            self.text(path, json::text(raw, self.arena));
-        } else if json::is_absent(raw) {
-        } else if json::is_object(raw) && level <= MAX_LEVEL {
+        if json::is_object(raw) && level <= MAX_LEVEL {
             let mut members = BumpVec::new_in(self.arena);
             let arena = self.arena;
             members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
-            let paths: usize = members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum();
-            if self.path_bytes + paths > MAX_PATH_BYTES {
-                return self.text(path, json::compact(raw, self.arena));
+            if !self.has_room(members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum()) {
+                return self.leaf(path, raw);
             }
             for &(key, value) in last_of_equal_keys(self.arena, &members) {
                 let path = self.step(path, Step::Member(key), below_list);
                 self.walk(path, value, level + 1, below_list);
             }
-        } else if json::is_list(raw)
-            && level <= MAX_LEVEL
-            && self.path_bytes + path.len() <= MAX_PATH_BYTES
-        {
+        } else if json::is_list(raw) && level <= MAX_LEVEL && self.has_room(path.len()) {
             let path = self.step(path, Step::List, below_list);
             for element in json::elements(raw) {
                 self.walk(path, element, level + 1, true);
             }
         } else {
-            self.text(path, json::compact(raw, self.arena));
+            self.leaf(path, raw);
         }
     }
 
@@ -194,7 +210,7 @@ fn join_equal_paths<'a>(
 }
 
 /// The members without those whose key comes again later.
-fn last_of_equal_keys<'m, 'a>(
+pub(crate) fn last_of_equal_keys<'m, 'a>(
     arena: &'m Bump,
     members: &'m [(&'a str, &'a str)],
 ) -> &'m [(&'a str, &'a str)] {

@@ -5,11 +5,15 @@
 //! later, then one row a line. Without a header the default version 2 format.
 //! # Maps to
 //! OCSF Network Activity (4001). Columns without an OCSF home go to `unmapped`.
-//! # Known gaps
-//! Parquet delivery, and JSON or CSV from a delivery stream, are not read.
 //! # Reference
 //! Mapping section 4;
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html>.
+//!
+//! # Known gaps
+//! And what becomes what:
+//!
+#![doc = include_str!("vpc_flow/kinds.md")]
+#![allow(clippy::doc_markdown, reason = "the list is printed too, where names need no marks")]
 
 mod row;
 
@@ -19,7 +23,7 @@ use bumpalo::Bump;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    Decode, DecodeError, Detect, ObjectKey, Place, Rows, Source,
+    Decode, DecodeError, Detect, Head, ObjectKey, Origin, Place, Rows, Source,
     frame::{Frame, Lines},
 };
 
@@ -28,9 +32,11 @@ pub static SOURCE: Source = Source {
     name: "vpc_flow",
     title: "Amazon VPC Flow Logs, text, any format up to version 11 and later",
     classes: &["network_activity"],
+    kinds: include_str!("vpc_flow/kinds.md"),
     detect,
+    sniff,
     uid_by_position: true,
-    decoder: |key| Box::new(VpcFlow::new(key)),
+    decoder: |origin| Box::new(VpcFlow::new(origin)),
 };
 
 fn detect(key: &ObjectKey) -> Detect {
@@ -47,6 +53,19 @@ fn detect(key: &ObjectKey) -> Detect {
     }
 }
 
+/// More is asked than of an object whose key tells: a text may start with one of the names.
+fn sniff(head: &Head<'_>) -> bool {
+    let Head::Text(line) = head else { return false };
+    if let Some(header) = Header::read(line) {
+        let is_known = |column: &&Column| matches!(column, Column::Known(_));
+        let known = header.columns.iter().filter(is_known).count();
+        return known > 1 && known * 2 >= header.columns.len();
+    }
+    let statuses = ["OK", "NODATA", "SKIPDATA"];
+    let ends_in_status = row::words(line).last().is_some_and(|last| statuses.contains(&last));
+    ends_in_status && !Header::default_format(line).columns.is_empty()
+}
+
 /// A column: a field with a home in OCSF, or one for `unmapped` under this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Column {
@@ -55,7 +74,7 @@ enum Column {
 }
 
 struct VpcFlow {
-    key: ObjectKey,
+    origin: Origin,
     lines: Lines,
     /// The latest one; None until the first line that is not empty.
     header: Option<Header>,
@@ -72,9 +91,9 @@ struct Header {
 }
 
 impl VpcFlow {
-    fn new(key: &ObjectKey) -> Self {
+    fn new(origin: &Origin) -> Self {
         Self {
-            key: key.clone(),
+            origin: origin.clone(),
             lines: Lines::default(),
             header: None,
             arena: Bump::new(),
@@ -110,9 +129,9 @@ impl VpcFlow {
             Some(Ok(line)) => {
                 crate::reset(&mut self.arena);
                 let fields = row::Fields::read(line, &header.columns, &self.arena);
-                let uid = uid(&mut self.uid_input, self.key.name(), record, line);
+                let uid = uid(&mut self.uid_input, self.origin.key.name(), record, line);
                 let uid = str::from_utf8(&uid).unwrap_or_default();
-                match fields.and_then(|fields| fields.event(&self.key, uid, &self.arena)) {
+                match fields.and_then(|fields| fields.event(&self.origin, uid, &self.arena)) {
                     Ok(event) => {
                         out.push(&event);
                         Ok(())

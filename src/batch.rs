@@ -10,11 +10,12 @@
 //! Design sections 2 and 5.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use parsers::Accounts;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
@@ -47,6 +48,8 @@ pub struct Engine {
     pub caps: Caps,
     /// Where to.
     pub places: Places,
+    /// Names of accounts.
+    pub accounts: Arc<Accounts>,
     /// For people.
     pub progress: Progress,
 }
@@ -70,8 +73,8 @@ pub enum BatchError {
 pub struct ObjectOutcome {
     /// Its path.
     pub location: String,
-    /// Its source.
-    pub source: &'static str,
+    /// Its source, if there is one.
+    pub source: Option<&'static str>,
     /// What became of its records.
     pub records: RecordCounts,
     /// Bytes of it that were read.
@@ -91,6 +94,8 @@ pub struct Outcome {
     pub rejects: BTreeMap<&'static str, u64>,
     /// Files in the lake.
     pub files: u64,
+    /// Accounts of events that nobody has named.
+    pub unnamed_accounts: BTreeSet<String>,
 }
 
 /// Runs a batch.
@@ -174,13 +179,15 @@ fn unique(items: &[Item]) -> Arc<[bool]> {
     for item in items {
         *names.entry(item.key.name()).or_default() += 1;
     }
-    items.iter().map(|item| item.source.uid_by_position && names[item.key.name()] == 1).collect()
+    let by_position = |item: &Item| item.source.is_some_and(|source| source.uid_by_position);
+    items.iter().map(|item| by_position(item) && names[item.key.name()] == 1).collect()
 }
 
 fn outcome(items: &[Item], answers: &Answers) -> Outcome {
     let mut outcome = Outcome {
         rejects: answers.lanes.rejects.clone(),
         files: answers.parquet.files.len() as u64,
+        unnamed_accounts: answers.lanes.unnamed_accounts.clone(),
         ..Outcome::default()
     };
     for file in &answers.parquet.files {
@@ -197,12 +204,13 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
             Some(Err(error @ ObjectError::OtherSource(_))) => {
                 Some((State::Unrecognized, failure(error)))
             }
+            Some(Err(error @ ObjectError::Excluded(_))) => Some((State::Excluded, failure(error))),
             Some(Err(error)) => Some((State::Failed, failure(error))),
             None => Some((State::Failed, failure(&ObjectError::Read("no lane took it".into())))),
         };
         outcome.objects.push(ObjectOutcome {
             location: item.object.location(),
-            source: item.source.name,
+            source: answers.lanes.sources.get(&object).copied().or(item.source).map(|s| s.name),
             records: RecordCounts {
                 records_in: counts.records,
                 parquet: answers.parquet.written[object as usize],
@@ -243,6 +251,7 @@ fn entries(
         state: State::Loaded,
         records: RecordCounts::default(),
         filter: (&batch.filter).into(),
+        generation: batch.generation,
         files: Vec::new(),
         error: None,
         writer: concat!("trailhound ", env!("CARGO_PKG_VERSION")).into(),
@@ -260,7 +269,7 @@ fn entries(
     {
         let error = result.error.as_ref();
         let entry = Entry {
-            source: Some(item.source.name.to_owned()),
+            source: result.source.map(str::to_owned),
             state: error.map_or(State::Loaded, |(state, _)| *state),
             records: result.records,
             files,

@@ -19,12 +19,13 @@ use std::{
 use arrow::datatypes::{DataType, Field};
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use parsers::{
-    Filter, SOURCES, Source,
+    Accounts, Filter, SOURCES, Source,
     ocsf::{self, CLASSES, Class},
     time,
 };
 
 use crate::{
+    accounts,
     budget::Budget,
     inflate::Caps,
     load::{self, Settings},
@@ -48,7 +49,11 @@ enum Command {
     /// 1 when the load could not start.
     Load(Box<Load>),
     /// List the log sources
-    Sources,
+    Sources {
+        /// Also what of each source is mapped, to what, and the known gaps
+        #[arg(long)]
+        kinds: bool,
+    },
     /// Print the Arrow schema of an OCSF class
     Schema {
         /// The class, such as `api_activity`
@@ -59,7 +64,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Load {
-    /// Files and folders; what lies below `AWSLogs/` is recognized by its path
+    /// Files and folders; what lies below `AWSLogs/` is recognized by its path, the rest by content
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Folder of the lake; made if it is missing
@@ -69,8 +74,8 @@ struct Load {
     #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
     source: Option<&'static Source>,
     /// Only events of this account (repeat, or separate by commas)
-    #[arg(long = "account", env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
-    accounts: Vec<String>,
+    #[arg(long, env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
+    account: Vec<String>,
     /// Only events of this region (repeat, or separate by commas)
     #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
     regions: Vec<String>,
@@ -100,6 +105,9 @@ struct Load {
     /// Folder of ledger and rejects, instead of `_trailhound` in the lake
     #[arg(long, env = "TRAILHOUND_STATE", value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Names of accounts: the JSON of `aws organizations list-accounts`, or CSV with id,name
+    #[arg(long, env = "TRAILHOUND_ACCOUNTS", value_name = "FILE")]
+    accounts: Option<PathBuf>,
     /// Load again what is in the lake already, and replace its files
     #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
@@ -122,11 +130,14 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Load(args) => args.run(),
-            Command::Sources => {
+            Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {
                     writeln!(out, "{:<12} {}", source.name, source.title)?;
                     writeln!(out, "{:<12} -> {}", "", source.classes.join(", "))?;
+                    if kinds {
+                        writeln!(out, "\n{}", source.kinds)?;
+                    }
                 }
                 print(&out)?;
                 Ok(ExitCode::SUCCESS)
@@ -211,13 +222,18 @@ impl Load {
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
             until: self.until.unwrap_or(i64::MAX),
-            accounts: without_empty(self.accounts),
+            accounts: without_empty(self.account),
             regions: without_empty(self.regions),
         };
         if filter.since >= filter.until {
             anyhow::bail!("--since must be before --until");
         }
+        let accounts = match self.accounts.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => accounts::read(&path).map_err(anyhow::Error::msg)?,
+            None => Accounts::default(),
+        };
         Ok(Settings {
+            accounts: accounts.into(),
             paths: self.paths,
             places: Places { lake: self.lake, state },
             source: self.source,

@@ -139,6 +139,9 @@ pub struct Entry {
     /// What was asked for.
     #[serde(default)]
     pub filter: LoadFilter,
+    /// How often it was loaded beside a batch that could not be replaced.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
     /// Files of the lake that hold rows of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
@@ -147,6 +150,11 @@ pub struct Entry {
     pub error: Option<Failure>,
     /// Program and version that wrote the line.
     pub writer: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What the ledger knows of an object, as far as another load needs it.
@@ -166,6 +174,7 @@ pub struct Known {
     pub rejected: u64,
     /// Why it failed or was not read.
     pub error: Option<Box<Failure>>,
+    generation: u32,
     /// What another batch has of the same place.
     other: Option<Box<Known>>,
 }
@@ -209,7 +218,7 @@ impl Ledger {
     }
 
     /// What is known of the object at this place. Of several batches that which has its content
-    /// as it is now, has rows of it, and had a filter that covers this one.
+    /// as it is now, has rows of it, had a filter that covers this one, and is the newest.
     pub fn find(
         &mut self,
         day: &str,
@@ -230,8 +239,10 @@ impl Ledger {
         }
         let first = self.days[day].get(&xxh3_128(object.location().as_bytes()));
         let all = std::iter::successors(first, |known| known.other.as_deref());
-        let worth =
-            |known: &&Known| (known.is_of(object), known.has_rows(), known.filter.covers(filter));
+        let worth = |known: &&Known| {
+            let covers = known.filter.covers(filter);
+            (known.is_of(object), known.has_rows(), covers, known.generation)
+        };
         Ok(all.max_by_key(worth))
     }
 
@@ -271,6 +282,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
+                generation: entry.generation,
                 other,
             },
         );

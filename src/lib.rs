@@ -20,7 +20,7 @@
 //!
 //! # Known gaps
 //!
-//! Local files only; GuardDuty, Insights, S3, OpenSearch and queries are not there yet.
+//! Local files only; S3, OpenSearch and queries are not there yet.
 //!
 //! # Invariants
 //!
@@ -42,6 +42,7 @@
 
 #![warn(missing_docs)]
 
+pub mod accounts;
 pub mod batch;
 pub mod budget;
 pub mod cli;

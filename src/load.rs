@@ -13,10 +13,11 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
-use parsers::{Filter, ObjectKey, Source};
+use parsers::{Accounts, Filter, ObjectKey, Source};
 
 use crate::{
     batch::{self, BatchError, Engine, Outcome},
@@ -46,6 +47,8 @@ pub struct Settings {
     pub budget: Budget,
     /// Limits of decompression.
     pub caps: Caps,
+    /// Names of accounts.
+    pub accounts: Arc<Accounts>,
     /// Loads again what is loaded.
     pub force: bool,
     /// Writes nothing.
@@ -161,6 +164,7 @@ impl<'s> Run<'s> {
             budget: settings.budget,
             caps: settings.caps,
             places: places.clone(),
+            accounts: Arc::clone(&settings.accounts),
             progress: progress.clone(),
         };
         let selection = Selection {
@@ -260,7 +264,7 @@ impl<'s> Run<'s> {
             }
             Decision::Excluded { what, known } => {
                 self.report.objects.excluded += 1;
-                Some((State::Excluded, what.to_owned())).filter(|_| !known)
+                Some((State::Excluded, what)).filter(|_| !known)
             }
             Decision::Load(source) => {
                 batch.push(Item { object, key, source });
@@ -307,13 +311,16 @@ impl<'s> Run<'s> {
         for object in outcome.objects {
             self.report.bytes_in += object.read_bytes;
             self.report.records += object.records;
-            *self.report.by_source.entry(object.source).or_default() += object.records;
+            if let Some(source) = object.source {
+                *self.report.by_source.entry(source).or_default() += object.records;
+            }
             match object.error {
                 None => self.report.objects.loaded += 1,
                 Some((State::Unrecognized, failure)) => {
                     self.report.objects.unrecognized += 1;
                     self.report.unrecognized.add(object.location, failure.what);
                 }
+                Some((State::Excluded, _)) => self.report.objects.excluded += 1,
                 Some((_, failure)) => self.fail(object.location, failure.what),
             }
         }
@@ -324,5 +331,6 @@ impl<'s> Run<'s> {
             *self.report.rejects.entry(reason).or_default() += count;
         }
         self.report.files += outcome.files;
+        self.report.unnamed_accounts.extend(outcome.unnamed_accounts);
     }
 }

@@ -10,7 +10,7 @@
 //! Design section 2.
 
 use bytes::Bytes;
-use parsers::{Decode, DecodeError, MAX_RECORD_BYTES, Rows};
+use parsers::{Decode, DecodeError, ErrorKind, MAX_RECORD_BYTES, Rows};
 
 use crate::inflate::{Caps, Inflate, InflateError};
 
@@ -34,6 +34,9 @@ pub enum ObjectError {
     /// It is whole, but not of the source that its key promised.
     #[error("{0}")]
     OtherSource(&'static str),
+    /// It is whole, and holds no events; what it is.
+    #[error("{0}")]
+    Excluded(&'static str),
     /// A decoder panicked.
     #[error("internal error: {0}; please report this with the object")]
     Panic(String),
@@ -51,10 +54,10 @@ impl ObjectError {
 
 impl From<DecodeError> for ObjectError {
     fn from(error: DecodeError) -> Self {
-        if error.other_source {
-            Self::OtherSource(error.what)
-        } else {
-            Self::Decode { what: error.what, byte: error.byte }
+        match error.kind {
+            ErrorKind::Damaged => Self::Decode { what: error.what, byte: error.byte },
+            ErrorKind::OtherSource => Self::OtherSource(error.what),
+            ErrorKind::Excluded => Self::Excluded(error.what),
         }
     }
 }

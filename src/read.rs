@@ -10,13 +10,15 @@
 //! Design section 2.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use bytes::Bytes;
-use parsers::{Chunk, Decode, Filter, Limits, ObjectCounts, Rows};
+use parsers::{
+    Accounts, Chunk, Decode, Filter, Limits, ObjectCounts, Origin, Rows, Sniffer, Source,
+};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinHandle, JoinSet, spawn_blocking},
@@ -49,6 +51,10 @@ pub struct LaneReport {
     pub read_bytes: HashMap<u32, u64>,
     /// Rejected records by reason.
     pub rejects: BTreeMap<&'static str, u64>,
+    /// Sources that were recognized by content.
+    pub sources: HashMap<u32, &'static Source>,
+    /// Accounts of events that nobody has named.
+    pub unnamed_accounts: BTreeSet<String>,
 }
 
 type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
@@ -76,6 +82,8 @@ pub async fn read(
             sinks: sinks.clone(),
             progress: engine.progress.clone(),
             report: LaneReport::default(),
+            accounts: Arc::clone(&engine.accounts),
+            sniffed: HashMap::new(),
         };
         let lane = Lane::new(rows, engine.caps, budget.window_bytes);
         lanes.spawn(runner.run(Box::new(lane), Arc::clone(&queue)));
@@ -140,6 +148,9 @@ struct Runner {
     sinks: Sinks,
     progress: Progress,
     report: LaneReport,
+    accounts: Arc<Accounts>,
+    /// What the content of objects tells of their source.
+    sniffed: HashMap<u32, Arc<OnceLock<&'static Source>>>,
 }
 
 impl Runner {
@@ -180,9 +191,16 @@ impl Runner {
         Ok(self.report)
     }
 
-    fn decoder(&self, object: u32) -> Box<dyn Decode> {
+    fn decoder(&mut self, object: u32) -> Box<dyn Decode> {
         let item = &self.items[object as usize];
-        (item.source.decoder)(&item.key)
+        let origin = Origin { key: item.key.clone(), accounts: Arc::clone(&self.accounts) };
+        if let Some(source) = item.source {
+            (source.decoder)(&origin)
+        } else {
+            let found = Arc::<OnceLock<_>>::default();
+            self.sniffed.insert(object, Arc::clone(&found));
+            Box::new(Sniffer::new(&origin, found))
+        }
     }
 
     fn end(&mut self, object: u32, end: Result<(), ObjectError>) {
@@ -192,6 +210,9 @@ impl Runner {
             Err(error) => tracing::info!(key = item.object.key, %error, "failed"),
         }
         self.progress.object();
+        if let Some(source) = self.sniffed.remove(&object).and_then(|found| found.get().copied()) {
+            self.report.sources.insert(object, source);
+        }
         self.report.ends.insert(object, end);
     }
 
@@ -284,6 +305,14 @@ impl Runner {
         for reject in &chunk.rejects {
             *self.report.rejects.entry(reject.reason).or_default() += 1;
         }
+        if !self.accounts.is_empty() {
+            let uids = chunk.partitions.iter().map(|partition| partition.account.as_str());
+            for uid in uids.filter(|uid| !uid.is_empty() && self.accounts.get(uid).is_none()) {
+                if !self.report.unnamed_accounts.contains(uid) {
+                    self.report.unnamed_accounts.insert(uid.to_owned());
+                }
+            }
+        }
         self.progress.records(records);
         let chunk = Arc::new(chunk);
         for sink in &self.sinks {
@@ -303,6 +332,8 @@ impl LaneReport {
         self.counts.extend(other.counts);
         self.ends.extend(other.ends);
         self.read_bytes.extend(other.read_bytes);
+        self.sources.extend(other.sources);
+        self.unnamed_accounts.extend(other.unnamed_accounts);
         for (reason, count) in other.rejects {
             *self.rejects.entry(reason).or_default() += count;
         }

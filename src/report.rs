@@ -9,7 +9,10 @@
 //! # Reference
 //! Design section 5, invariant 2.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use serde::Serialize;
 
@@ -71,6 +74,9 @@ pub struct Report {
     /// Batches that could not be replaced, why, and how many of their objects were loaded beside.
     #[serde(skip)]
     pub beside: Vec<(String, usize)>,
+    /// Accounts of events that are not in the accounts file.
+    #[serde(skip)]
+    pub unnamed_accounts: BTreeSet<String>,
     /// Why the load stopped before its end.
     #[serde(skip)]
     pub stopped: Option<String>,
@@ -111,7 +117,7 @@ impl Report {
             line(
                 &mut out,
                 format_args!(
-                    "dry run: {loaded} objects would be loaded, {skipped} are in the lake already, \
+                    "dry run: {loaded} objects would be read, {skipped} are in the lake already, \
                  {unrecognized} are not recognized, {excluded} hold no events"
                 ),
             );
@@ -174,6 +180,16 @@ impl Report {
                     "warning: {why}, so its files stay as they are, and {objects} of its objects \
                      were loaded beside them: the lake has events of them twice"
                 ),
+            );
+        }
+        if !self.unnamed_accounts.is_empty() {
+            let all = &self.unnamed_accounts;
+            let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
+            let more = if all.len() > NAMED { ", and more" } else { "" };
+            let (count, first) = (all.len(), first.join(", "));
+            line(
+                &mut out,
+                format_args!("{count} accounts are not in the accounts file: {first}{more}"),
             );
         }
         for (title, named) in [("failed", &self.failures), ("not recognized", &self.unrecognized)] {

@@ -54,12 +54,12 @@ pub enum Decision {
     /// It holds no events.
     Excluded {
         /// What it is.
-        what: &'static str,
+        what: String,
         /// The ledger has it.
         known: bool,
     },
-    /// To be read.
-    Load(&'static Source),
+    /// To be read, by its content if there is no source.
+    Load(Option<&'static Source>),
     /// To be read, with the others of the batch that holds rows of it.
     Reload {
         /// The batch.
@@ -89,46 +89,52 @@ impl Selection {
             (Recognition::Source(found), Some(wanted)) if found.name != wanted.name => {
                 return Ok(Decision::LeftOut);
             }
-            (Recognition::Unrecognized(_), Some(wanted)) => Recognition::Source(wanted),
+            (Recognition::Unrecognized(_) | Recognition::ByContent, Some(wanted)) => {
+                Recognition::Source(wanted)
+            }
             (recognition, _) => recognition,
         };
         let entry = self.ledger.find(&ledger_day(key), object, &self.filter)?;
-        Ok(match (recognition, entry) {
-            (Recognition::Excluded(what), entry) => {
-                Decision::Excluded { what, known: entry.is_some_and(|entry| entry.is_of(object)) }
+        let known = entry.is_some_and(|entry| entry.is_of(object));
+        let source = match recognition {
+            Recognition::Excluded(what) => {
+                return Ok(Decision::Excluded { what: what.to_owned(), known });
             }
-            (Recognition::Unrecognized(why), entry) => Decision::Unrecognized {
-                why: why.to_owned(),
-                known: entry.is_some_and(|entry| entry.is_of(object)),
-            },
-            (Recognition::Source(source), Some(entry)) => {
-                let changed = !entry.is_of(object);
-                match (&entry.error, entry.state) {
-                    // By its content it was of no source, and that is still its content.
-                    (Some(error), State::Unrecognized) if entry.was_read && !changed => {
-                        Decision::Unrecognized { why: error.what.clone(), known: true }
-                    }
-                    // What has changed replaces the rows of what was there.
-                    _ => decide_again(source, entry, &self.filter, self.force || changed),
+            Recognition::Unrecognized(why) => {
+                return Ok(Decision::Unrecognized { why: why.to_owned(), known });
+            }
+            Recognition::Source(source) => Some(source),
+            Recognition::ByContent => None,
+        };
+        let Some(entry) = entry else { return Ok(Decision::Load(source)) };
+        // By its content it was of no source, and that is still its content.
+        if let Some(error) = entry.error.as_ref().filter(|_| known)
+            && (source.is_none() || entry.was_read)
+        {
+            let what = error.what.clone();
+            match entry.state {
+                // Another version may know more.
+                State::Unrecognized | State::Excluded if self.force && source.is_none() => {
+                    return Ok(Decision::Reload { batch: entry.batch.to_string() });
                 }
+                State::Unrecognized => return Ok(Decision::Unrecognized { why: what, known }),
+                State::Excluded => return Ok(Decision::Excluded { what, known }),
+                State::Loaded | State::Failed => {}
             }
-            (Recognition::Source(source), None) => Decision::Load(source),
-        })
+        }
+        // What has changed replaces the rows of what was there.
+        Ok(decide_again(source, entry, &self.filter, self.force || !known))
     }
 
     /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
     pub fn rest(&mut self, id: &str) -> Result<Batch, LedgerError> {
         let mut batch = Batch::new(self.filter.clone());
         for entry in self.ledger.batch(id)?.into_values().flatten() {
+            batch.generation = batch.generation.max(entry.generation + 1);
             let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
             let key = ObjectKey::new(entry.key);
-            let source = match self.decide(&object, &key)? {
-                Decision::Reload { batch } if batch == id => {
-                    entry.source.as_deref().and_then(parsers::source)
-                }
-                _ => None,
-            };
-            if let Some(source) = source {
+            if matches!(self.decide(&object, &key)?, Decision::Reload { batch } if batch == id) {
+                let source = entry.source.as_deref().and_then(parsers::source);
                 batch.push(Item { object, key, source });
             }
         }
@@ -154,7 +160,12 @@ impl Selection {
     }
 }
 
-fn decide_again(source: &'static Source, known: &Known, filter: &Filter, again: bool) -> Decision {
+fn decide_again(
+    source: Option<&'static Source>,
+    known: &Known,
+    filter: &Filter,
+    again: bool,
+) -> Decision {
     let covered = known.filter.covers(filter) && !again;
     let batch = known.batch.to_string();
     match (known.state, &known.error) {
@@ -192,8 +203,8 @@ pub struct Item {
     pub object: ObjectRef,
     /// Its key.
     pub key: ObjectKey,
-    /// What reads it.
-    pub source: &'static Source,
+    /// What reads it; none if its content must tell.
+    pub source: Option<&'static Source>,
 }
 
 /// Objects that are loaded and committed together.
@@ -207,6 +218,8 @@ pub struct Batch {
     pub notes: Vec<Note>,
     /// Which events are wanted.
     pub filter: Filter,
+    /// See [`Entry::generation`].
+    pub generation: u32,
     /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
     pub kept: Vec<(String, Entry)>,
     /// Files that the ledger has of an earlier load, below lake and state.
@@ -223,6 +236,7 @@ impl Batch {
             notes: Vec::new(),
             kept: Vec::new(),
             filter,
+            generation: 0,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
         }
@@ -269,8 +283,18 @@ impl Batch {
             entries.iter().flat_map(|(day, list)| list.iter().map(move |e| (day, e)))
         {
             let source = entry.source.as_deref().and_then(parsers::source);
+            if entry.state == State::Unrecognized || entry.state == State::Excluded {
+                // What is to be told by its content is looked at again, if it is still there.
+                let key = ObjectKey::new(entry.key.clone());
+                let by_content = matches!(parsers::detect(&key), Recognition::ByContent);
+                match store::locate(&entry.bucket, &entry.key).filter(|_| by_content) {
+                    Some(object) => batch.push(Item { object, key, source: None }),
+                    None => batch.kept.push((day.clone(), entry.clone())),
+                }
+                continue;
+            }
             match source {
-                Some(source) if matches!(entry.state, State::Loaded | State::Failed) => {
+                source if source.is_some() || entry.source.is_none() => {
                     let Some(object) = store::locate(&entry.bucket, &entry.key) else {
                         let path = store::location(&entry.bucket, &entry.key);
                         return Err(ReloadError::Gone { batch: id.to_owned(), path });
@@ -278,7 +302,7 @@ impl Batch {
                     let key = ObjectKey::new(entry.key.clone());
                     batch.push(Item { object, key, source });
                 }
-                // Not loaded, or of a source that this version does not have.
+                // Of a source that this version does not have.
                 _ => batch.kept.push((day.clone(), entry.clone())),
             }
         }
@@ -294,6 +318,7 @@ impl Batch {
             state.push(Ledger::path(&day, id));
             state.push(rejects_path(&day, id));
             for entry in entries {
+                self.generation = self.generation.max(entry.generation);
                 if matches!(entry.state, State::Loaded | State::Failed) {
                     self.filter = self.filter.union(&entry.filter.into());
                     lake.extend(entry.files);

@@ -13,6 +13,7 @@ mod suite {
     mod bad_bytes;
     mod bad_places;
     mod bad_records;
+    mod by_content;
     mod documents;
     mod invariance;
     mod kill;

@@ -124,6 +124,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_name_of_the_tables_is_in_the_list_of_kinds() {
+        let words: Vec<&str> =
+            include_str!("kinds.md").split(|c: char| !(c.is_alphanumeric() || c == '.')).collect();
+        let tables = [AUTHENTICATION, ACCOUNT_CHANGE, FIRST_WORDS];
+        let names = tables.iter().copied().flatten().flat_map(|(_, names)| names.iter());
+        for name in names.chain(&AUTHENTICATION_SOURCES).chain(&ACCOUNT_CHANGE_SOURCES) {
+            assert!(words.iter().any(|word| word.trim_end_matches('.') == *name), "{name}");
+        }
+    }
+
+    #[test]
     fn the_source_and_the_whole_name_choose_the_class() {
         let of = |source, name| activity(source, Some(name), false);
         assert_eq!(of("sts.amazonaws.com", "AssumeRole"), Activity::Authentication(1));

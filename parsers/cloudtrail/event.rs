@@ -18,14 +18,15 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     activity::{Activity, activity},
     identity::{self, or_else},
+    insight,
     members::{Taker, peek_bool, peek_text, places},
 };
 use crate::{
-    ObjectKey, Rows,
+    Origin, Rows,
     json::{self, Member},
     ocsf::{
         self, Account, AccountChange, Actor, Api, ApiActivity, Authentication, Cloud, Feature,
-        HttpRequest, Metadata, NetworkEndpoint, Observable, Owner, Product, Request,
+        HttpRequest, Metadata, NamedAccount, NetworkEndpoint, Observable, Owner, Product, Request,
         ResourceDetails, Response, Service, Session, User,
     },
 };
@@ -83,7 +84,7 @@ places! {
 const S3: &str = "\"aws:s3\"";
 
 /// True for a record of an S3 event notification, which wraps its records as CloudTrail does.
-pub(super) fn is_s3_notification(members: &[Member<'_>]) -> bool {
+pub(crate) fn is_s3_notification(members: &[Member<'_>]) -> bool {
     members.iter().any(|&(key, value)| key == "eventSource" && value == S3)
         && members.iter().any(|&(key, _)| key == "s3")
 }
@@ -126,7 +127,7 @@ macro_rules! event {
 pub(super) fn push(
     members: &[Member<'_>],
     raw: Option<&[u8]>,
-    key: &ObjectKey,
+    origin: &Origin,
     arena: &Bump,
     out: &mut Rows,
 ) -> Result<(), &'static str> {
@@ -139,11 +140,12 @@ pub(super) fn push(
         return Err("not CloudTrail");
     }
     let is = |raw: Option<&str>, text: &str| peek_text(raw, arena) == Some(text);
-    if is(record.event_category, "Aggregated")
-        || is(record.event_category, "Insight")
-        || is(record.event_type, "AwsCloudTrailInsight")
-    {
+    if is(record.event_category, "Aggregated") {
         return Err("unsupported category");
+    }
+    if is(record.event_category, "Insight") || is(record.event_type, "AwsCloudTrailInsight") {
+        let raw = str::from_utf8(raw.unwrap_or_default()).unwrap_or_default();
+        return insight::push(members, raw, origin, arena, out);
     }
     let time = taker.time("eventTime", record.event_time).ok_or("no time")?;
 
@@ -156,7 +158,7 @@ pub(super) fn push(
 
     let additional = AdditionalEventData::read(record.additional_event_data, &mut taker);
     let actor = identity::actor(record.user_identity, additional.user_name, &mut taker);
-    let mut common = common(&record, time, source, name, raw, key, actor, &mut taker);
+    let mut common = common(&record, time, source, name, raw, origin, actor, &mut taker);
     let named_outcome = match activity {
         Activity::Authentication(_) => outcome(&record, name.unwrap_or_default(), arena),
         _ => None,
@@ -218,7 +220,7 @@ fn common<'a>(
     source: Option<&'a str>,
     name: Option<&'a str>,
     raw: Option<&[u8]>,
-    key: &'a ObjectKey,
+    origin: &'a Origin,
     actor: Actor<'a>,
     taker: &mut Taker<'a>,
 ) -> Common<'a> {
@@ -232,6 +234,7 @@ fn common<'a>(
     taker.leave("recipientAccountId", record.recipient_account_id);
     let request_data = taker.data(record.request_parameters);
     let request_id = taker.text("requestID", record.request_id);
+    let account = recipient.or(actor.user.account.uid).or(origin.key.account());
     Common {
         metadata: Metadata {
             uid: Some(uid),
@@ -243,14 +246,15 @@ fn common<'a>(
                 feature: Feature { name: category.or(Some("Management, Data, and Insights")) },
             },
             profiles: &[Some("cloud"), Some("datetime")],
+            labels: origin.accounts.labels(account, arena),
             event_code: taker.text("eventType", record.event_type),
-            log_name: Some(key.name()),
+            log_name: Some(origin.key.name()),
         },
         cloud: Cloud {
             provider: Some("AWS"),
-            region: taker.text("awsRegion", record.aws_region).or(key.region()),
+            region: taker.text("awsRegion", record.aws_region).or(origin.key.region()),
             zone: None,
-            account: Account { uid: recipient.or(actor.user.account.uid).or(key.account()) },
+            account: NamedAccount { uid: account, name: origin.accounts.name(account) },
         },
         time,
         failed: false,

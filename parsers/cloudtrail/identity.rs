@@ -152,7 +152,7 @@ pub(super) fn or_else<'a>(
 }
 
 /// Table I1.
-fn type_id(kind: &str) -> i32 {
+pub(crate) fn type_id(kind: &str) -> i32 {
     match kind {
         "Unknown" => 0,
         "IAMUser" | "FederatedUser" | "SAMLUser" | "WebIdentityUser" | "Directory"

@@ -17,8 +17,8 @@ use arrow::{
     array::{Array, ArrayRef, StructArray},
     buffer::NullBuffer,
     datatypes::{
-        DataType, Field as ArrowField, FieldRef, Fields, Int32Type, Int64Type, TimeUnit,
-        TimestampMillisecondType,
+        DataType, Field as ArrowField, FieldRef, Fields, Float64Type, Int32Type, Int64Type,
+        TimeUnit, TimestampMillisecondType,
     },
 };
 
@@ -49,6 +49,8 @@ pub enum Kind {
     Timestamp,
     /// `datetime_t`: the same instant as a timestamp with time zone UTC.
     Datetime,
+    /// `float_t`: 64 bits.
+    Double,
     /// `boolean_t`.
     Boolean,
     /// An object of the OCSF dictionary.
@@ -76,6 +78,7 @@ impl Kind {
             Kind::Integer => DataType::Int32,
             Kind::Long | Kind::Timestamp => DataType::Int64,
             Kind::Datetime => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            Kind::Double => DataType::Float64,
             Kind::Boolean => DataType::Boolean,
             Kind::Object(fields) => DataType::Struct(arrow_fields(fields)),
             Kind::List(kind) => DataType::List(element(kind)),
@@ -222,4 +225,6 @@ kinds! { NumberKind:
     Timestamp = Numbers<TimestampKind> Kind::Timestamp, Int64Type;
     /// `datetime_t`.
     Datetime = Numbers<DatetimeKind> Kind::Datetime, TimestampMillisecondType;
+    /// `float_t`.
+    Double = Numbers<DoubleKind> Kind::Double, Float64Type;
 }

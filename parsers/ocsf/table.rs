@@ -332,7 +332,7 @@ macro_rules! attribute {
 #[macro_export]
 macro_rules! classes {
     ($( $(#[$doc:meta])* $row:ident / $columns:ident, $name:ident = $uid:literal $caption:literal
-        in $category:literal $category_name:literal
+        in $category:literal $category_name:literal with $metadata:ty, $cloud:ty,
         { $( $activity:literal $activity_name:literal ),* $(,)? }
         { $( $field:ident: $column:ty ),* $(,)? }
     )*) => {
@@ -349,8 +349,8 @@ macro_rules! classes {
             type_name: Str,
             severity_id: Int,
             severity: Str,
-            metadata: MetadataColumns,
-            cloud: CloudColumns,
+            metadata: $metadata,
+            cloud: $cloud,
             observables: List<ObservableColumns>,
             unmapped: Unmapped,
             $( $field: $column, )*

@@ -15,9 +15,9 @@ use bumpalo::{Bump, collections::Vec as BumpVec};
 
 use super::Column;
 use crate::{
-    ObjectKey,
+    Origin,
     ocsf::{
-        self, Account, Cloud, Feature, Metadata, NetworkActivity, NetworkConnectionInfo,
+        self, Cloud, NamedAccount, Feature, Metadata, NetworkActivity, NetworkConnectionInfo,
         NetworkEndpoint, NetworkTraffic, Observable, Product,
     },
     time,
@@ -222,13 +222,13 @@ impl<'a> Fields<'a> {
     /// The event, or the reason why there is none.
     pub(super) fn event(
         mut self,
-        key: &'a ObjectKey,
+        origin: &'a Origin,
         uid: &'a str,
         arena: &'a Bump,
     ) -> Result<NetworkActivity<'a>, &'static str> {
         let start = self.seconds(Field::Start);
         let end = self.seconds(Field::End);
-        let time = start.or(end).or(key.stamp()).ok_or("no time")?;
+        let time = start.or(end).or(origin.key.stamp()).ok_or("no time")?;
         let action = self.take(Field::Action);
         let (activity_id, action_id, action_name, disposition_id, disposition) = match action {
             Some("ACCEPT") => (6, 1, "Allowed", 1, "Allowed"),
@@ -237,6 +237,7 @@ impl<'a> Fields<'a> {
             Some(other) => (99, 99, other, 99, other),
         };
         let account = self.parse(Field::AccountId, |text| (text != "unknown").then_some(text));
+        let account = account.or(origin.key.account());
         let connection_info = self.connection_info();
         let (src_endpoint, dst_endpoint) = self.endpoints(arena, connection_info.direction_id);
         let mut event = NetworkActivity {
@@ -261,14 +262,15 @@ impl<'a> Fields<'a> {
                     feature: Feature { name: Some("Flowlogs") },
                 },
                 profiles: &[Some("cloud"), Some("security_control"), Some("datetime")],
+                labels: origin.accounts.labels(account, arena),
                 event_code: None,
-                log_name: Some(key.name()),
+                log_name: Some(origin.key.name()),
             },
             cloud: Cloud {
                 provider: Some("AWS"),
-                region: self.take(Field::Region).or(key.region()),
+                region: self.take(Field::Region).or(origin.key.region()),
                 zone: self.take(Field::AzId),
-                account: Account { uid: account.or(key.account()) },
+                account: NamedAccount { uid: account, name: origin.accounts.name(account) },
             },
             src_endpoint,
             dst_endpoint,

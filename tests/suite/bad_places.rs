@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::symlink,
     process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -213,12 +214,14 @@ static PANICKING: Source = Source {
     name: "cloudtrail",
     title: "CloudTrail, with a bug",
     classes: &[],
+    kinds: "",
     detect: |_: &ObjectKey| Detect::Yes,
+    sniff: |_| false,
     uid_by_position: false,
-    decoder: |key| {
-        let panics = key.file_name().contains("panics");
+    decoder: |origin| {
+        let panics = origin.key.file_name().contains("panics");
         let inner = parsers::source("cloudtrail").unwrap();
-        Box::new(Panicking { inner: (inner.decoder)(key), panics })
+        Box::new(Panicking { inner: (inner.decoder)(origin), panics })
     },
 };
 
@@ -232,6 +235,7 @@ fn a_panic_in_a_decoder_fails_that_object_and_the_run_goes_on() {
     ]);
     let lake = bench.lake();
     let settings = Settings {
+        accounts: Arc::default(),
         paths: vec![bench.archive()],
         places: Places { lake: lake.dir.clone(), state: lake.state.clone() },
         source: Some(&PANICKING),

@@ -95,8 +95,7 @@ const ODDITIES: [(&str, i32, &str, [u64; 4]); 19] = [
     ("bigInts", 0, "loaded", [1, 1, 0, 0]),
     ("dottedKeys", 0, "loaded", [2, 2, 0, 0]),
     ("CloudTrail-Digest", 0, "excluded", [0, 0, 0, 0]),
-    // Until there are findings.
-    ("CloudTrail-Insight", 2, "loaded", [1, 0, 0, 1]),
+    ("CloudTrail-Insight", 0, "loaded", [1, 1, 0, 0]),
     ("aws-programmatic-access-test-object", 0, "unrecognized", [0, 0, 0, 0]),
 ];
 

@@ -38,7 +38,8 @@ fn read(key: &str, pieces: Vec<Bytes>, window: usize, chunk_rows: usize) -> Outc
     let limits = Limits { rows: chunk_rows, input_bytes: 1 << 20 };
     let mut rows = Rows::new(limits, Arc::new(Filter::default())).with_json();
     rows.begin_object(0);
-    let mut pump = Pump::new((source.decoder)(&key), Caps::default(), Vec::with_capacity(window));
+    let mut pump =
+        Pump::new((source.decoder)(&key.into()), Caps::default(), Vec::with_capacity(window));
     let mut outcome = Outcome { json: String::new(), rejects: Vec::new(), records: 0, error: None };
     let mut take = |chunk: Option<Chunk>| {
         if let Some(chunk) = chunk {
@@ -166,6 +167,7 @@ fn archive() -> Bench {
 
 fn load_with(bench: &Bench, lake: &Lake, budget: Budget) -> (Report, Vec<Row>) {
     let settings = Settings {
+        accounts: Arc::default(),
         paths: vec![bench.archive()],
         places: Places { lake: lake.dir.clone(), state: lake.state.clone() },
         source: None,

@@ -15,7 +15,7 @@ use crate::{
 fn events(source: &str, object: &[u8]) -> Vec<Value> {
     let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX };
     let mut rows = Rows::new(limits, Arc::new(Filter::default())).with_json();
-    let mut decoder = (parsers::source(source).unwrap().decoder)(&ObjectKey::new(""));
+    let mut decoder = (parsers::source(source).unwrap().decoder)(&ObjectKey::new("").into());
     decoder.decode(object, true, &mut rows).unwrap();
     let json = rows.take_json();
     let lines = std::str::from_utf8(&json).unwrap().lines();
@@ -33,38 +33,51 @@ fn leaves(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Every text of an event, JSON attributes opened.
+/// Every text of an event, those of JSON opened.
 fn texts(event: &Value) -> Vec<String> {
     let mut found = Vec::new();
     leaves(event, &mut found);
-    for pointer in ["/api/request/data", "/api/response/data"] {
-        if let Some(text) = event.pointer(pointer).and_then(Value::as_str) {
-            leaves(&serde_json::from_str(text).expect(text), &mut found);
-        }
+    let json = found.iter().filter(|text| text.starts_with(['{', '[']));
+    let opened: Vec<Value> = json.filter_map(|text| serde_json::from_str(text).ok()).collect();
+    for value in &opened {
+        leaves(value, &mut found);
     }
     found
 }
 
 /// Whether a leaf is in one of the texts, alone or among others of its path.
 fn is_in(texts: &[String], leaf: &str) -> bool {
-    let in_other_words = match leaf {
-        "Yes" | "True" => "true",
-        "No" | "False" => "false",
-        time => &time.strip_suffix('Z').map_or(String::new(), |time| format!("{time}.000Z")),
+    let time = parsers::time::from_text(leaf).or_else(|| {
+        leaf.parse().is_ok_and(|number: f64| number > 1e8).then_some(())?;
+        parsers::time::from_number(leaf)
+    });
+    let in_other_words = match (leaf, time, leaf.parse::<f64>()) {
+        ("Yes", ..) => "true",
+        ("No", ..) => "false",
+        (_, Some(ms), _) => &ms.to_string(),
+        (_, _, Ok(number)) => &number.to_string(),
+        _ => leaf.trim_end_matches('.'),
     };
     let among = |text: &String| {
-        text == leaf || text == in_other_words || text.split(',').any(|part| part == leaf)
+        text.eq_ignore_ascii_case(leaf)
+            || text == in_other_words
+            || text.split(',').any(|part| part == leaf)
     };
-    texts.iter().any(among) || (leaf.contains(',') && texts.iter().any(|text| text.contains(leaf)))
+    // A longer one may be a part of a text: of a label, of a list of texts with commas, of an id.
+    let is_part = |text: &String| leaf.len() > 3 && text.contains(leaf);
+    let is_split = || {
+        // A technique of an attack: its id and its name.
+        leaf.split_once(" - ").is_some_and(|(id, name)| is_in(texts, id) && is_in(texts, name))
+    };
+    texts.iter().any(|text| among(text) || is_part(text)) || is_split()
 }
 
 fn check(record: &Value, event: &Value, names: &[&str]) {
     let texts = texts(event);
     let mut raw = Vec::new();
     leaves(record, &mut raw);
-    for leaf in raw.iter().filter(|leaf| !leaf.is_empty() && !names.contains(&leaf.as_str())) {
-        assert!(is_in(&texts, leaf), "{leaf:?} of {record}\nis lost in {event}");
-    }
+    raw.retain(|leaf| !leaf.is_empty() && !names.contains(&leaf.as_str()) && !is_in(&texts, leaf));
+    assert_eq!(raw, [] as [&str; 0], "of {record}\nare lost in {event}");
 }
 
 /// Checks the CloudTrail object of these records, one by one; the number of events.
@@ -81,8 +94,44 @@ fn check_trail(text: &str) -> usize {
     let mut count = 0;
     for record in records {
         for event in events("cloudtrail", record.to_string().as_bytes()) {
-            check(record, &event, &[]);
+            check(record, &event, &TRANSLATED);
             count += 1;
+        }
+    }
+    count
+}
+
+/// Words of findings and Insights that the mapping translates.
+const TRANSLATED: [&str; 7] =
+    ["ENABLED", "DISABLED", "ATTACK_TACTIC", "ATTACK_TECHNIQUE", "Insight", "Start", "End"];
+
+/// Checks a GuardDuty object, finding by finding; the number of events.
+fn check_findings(text: &str) -> usize {
+    let mut count = 0;
+    for record in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let record = record.unwrap();
+        let list = record.get("Findings").or(record.get("findings")).and_then(Value::as_array);
+        let one = std::slice::from_ref(record.get("detail").unwrap_or(&record));
+        for finding in list.map_or(one, Vec::as_slice) {
+            for event in events("guardduty", finding.to_string().as_bytes()) {
+                // The id is a part of the uid, the partition of ids.
+                let id = finding.get("id").or(finding.get("Id")).and_then(Value::as_str);
+                let uid = event["metadata"]["uid"].as_str().unwrap();
+                assert!(id.is_none_or(|id| uid.starts_with(&format!("{id}:"))), "{uid}");
+                let mut names = TRANSLATED.to_vec();
+                names.extend(id.into_iter().chain(["aws", "aws-cn", "aws-us-gov", "aws-iso"]));
+                let mut finding = finding.clone();
+                // The status says it.
+                for service in ["service", "Service"] {
+                    if let Some(service) = finding.get_mut(service).and_then(Value::as_object_mut) {
+                        service.retain(|key, _| !key.eq_ignore_ascii_case("archived"));
+                    }
+                }
+                // The whole part is kept.
+                finding.as_object_mut().unwrap().remove("confidence");
+                check(&finding, &event, &names);
+                count += 1;
+            }
         }
     }
     count
@@ -114,9 +163,9 @@ fn check_flow(text: &str) -> usize {
     count
 }
 
-/// Checks every object below a folder; events of CloudTrail and of flow logs.
-fn check_tree(folder: &Path) -> [usize; 2] {
-    let mut counts = [0, 0];
+/// Checks every object below a folder; events of CloudTrail, flow logs and GuardDuty.
+fn check_tree(folder: &Path) -> [usize; 3] {
+    let mut counts = [0; 3];
     for (key, bytes) in tree(folder) {
         let parsers::Recognition::Source(source) = parsers::detect(&ObjectKey::new(&*key)) else {
             continue;
@@ -126,7 +175,8 @@ fn check_tree(folder: &Path) -> [usize; 2] {
         match source.name {
             "cloudtrail" => counts[0] += check_trail(&text),
             "vpc_flow" => counts[1] += check_flow(&text),
-            _ => {}
+            "guardduty" => counts[2] += check_findings(&text),
+            other => panic!("nothing checks {other}"),
         }
     }
     counts
@@ -144,14 +194,14 @@ fn unpacked(bytes: &[u8]) -> Option<String> {
 
 #[test]
 fn no_leaf_of_the_sample_archive_is_lost() {
-    assert_eq!(check_tree(&sample_archive()), [384, 558]);
+    assert_eq!(check_tree(&sample_archive()), [384, 558, 0]);
 }
 
 #[test]
 fn no_leaf_of_the_real_logs_is_lost() {
     let Some(corpus) = shared("leaves of real logs", "corpus/dev") else { return };
-    let [trails, flows] = check_tree(&corpus);
-    assert!(trails > 1500 && flows > 20, "{trails} and {flows}");
+    let [trails, flows, findings] = check_tree(&corpus);
+    assert!(trails > 1500 && flows > 20 && findings == 23, "{trails}, {flows}, {findings}");
 }
 
 /// Samples and goldens of the parsers crate.
@@ -161,7 +211,7 @@ fn parsers_file(path: &str) -> String {
 }
 
 #[test]
-fn every_golden_is_valid_and_no_leaf_of_a_flow_sample_is_lost() {
+fn every_golden_is_valid_and_no_leaf_of_a_sample_is_lost() {
     let schema = Schema::load();
     for source in parsers::SOURCES {
         let golden = parsers_file(&format!("{}/golden.ndjson", source.name));
@@ -174,4 +224,7 @@ fn every_golden_is_valid_and_no_leaf_of_a_flow_sample_is_lost() {
     for object in sample.split("\n\n").filter(|object| !object.starts_with("2 ")) {
         assert!(check_flow(object) > 0);
     }
+    // Objects are divided by empty lines.
+    let sample = parsers_file("guardduty/sample.jsonl");
+    assert_eq!(sample.split("\n\n").map(check_findings).sum::<usize>(), 40);
 }

@@ -6,8 +6,16 @@ use parsers::ocsf::{CLASSES, Field, Kind};
 use crate::ocsf::Schema;
 
 /// Types of the schema that are texts without a kind of their own here.
-const TEXTS: [&str; 6] =
-    ["string_t", "hostname_t", "username_t", "url_t", "file_name_t", "resource_uid_t"];
+const TEXTS: [&str; 8] = [
+    "string_t",
+    "hostname_t",
+    "username_t",
+    "url_t",
+    "file_name_t",
+    "file_hash_t",
+    "process_name_t",
+    "resource_uid_t",
+];
 
 /// Every attribute with its dotted path.
 fn attributes(fields: &[Field], prefix: &str, found: &mut Vec<(String, Kind)>) {
@@ -32,6 +40,7 @@ fn fits(kind: &Kind, official: &str) -> bool {
         Kind::Long => official == "long_t",
         Kind::Timestamp => official == "timestamp_t",
         Kind::Datetime => official == "datetime_t",
+        Kind::Double => official == "float_t",
         Kind::Boolean => official == "boolean_t",
         Kind::Object(_) | Kind::Unmapped => official == "object",
         Kind::List(kind) => fits(kind, official),

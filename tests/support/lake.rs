@@ -8,7 +8,7 @@ use std::{
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType},
+    datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parsers::ObjectKey;
@@ -269,6 +269,7 @@ fn value(array: &dyn Array, row: usize) -> Option<Value> {
         DataType::Utf8 => array.as_string::<i32>().value(row).into(),
         DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
         DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
+        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
         DataType::Boolean => array.as_boolean().value(row).into(),
         DataType::Timestamp(TimeUnit::Millisecond, Some(zone)) if &**zone == "UTC" => {
             let ms = array.as_primitive::<TimestampMillisecondType>().value(row);

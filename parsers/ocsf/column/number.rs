@@ -22,9 +22,39 @@ use crate::ocsf::json;
 /// Says which number a [`Numbers`] column holds.
 pub trait NumberKind: Default + Send + Sync + 'static {
     /// The Arrow type that stores it.
-    type Arrow: ArrowPrimitiveType<Native: Into<i64> + Copy + Default + Send + Sync>;
+    type Arrow: ArrowPrimitiveType<Native: WriteNumber + Default>;
     /// The kind.
     const KIND: Kind;
+}
+
+/// A number as JSON.
+pub trait WriteNumber: Copy + Send + Sync {
+    /// Appends it.
+    fn write_json(self, kind: Kind, out: &mut Vec<u8>);
+}
+
+impl WriteNumber for i32 {
+    fn write_json(self, _: Kind, out: &mut Vec<u8>) {
+        json::integer(self.into(), out);
+    }
+}
+
+impl WriteNumber for i64 {
+    fn write_json(self, kind: Kind, out: &mut Vec<u8>) {
+        if kind == Kind::Datetime {
+            json::datetime(self, out);
+        } else {
+            json::integer(self, out);
+        }
+    }
+}
+
+impl WriteNumber for f64 {
+    /// The shortest spelling that gives the same number. Not for what JSON does not know.
+    fn write_json(self, _: Kind, out: &mut Vec<u8>) {
+        debug_assert!(self.is_finite());
+        out.extend_from_slice(self.to_string().as_bytes());
+    }
 }
 
 type Native<K> = <<K as NumberKind>::Arrow as ArrowPrimitiveType>::Native;
@@ -87,12 +117,7 @@ impl<K: NumberKind> Column for Numbers<K> {
     }
 
     fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
-        let value = value.unwrap_or_default().into();
-        if K::KIND == Kind::Datetime {
-            json::datetime(value, out);
-        } else {
-            json::integer(value, out);
-        }
+        value.unwrap_or_default().write_json(K::KIND, out);
     }
 }
 
