@@ -163,10 +163,6 @@ pub(super) fn push<'a>(
     info.attacks = attacks(finding, kind, &mut read);
     read.keep();
     event.resources = resource::resources(&context, &mut read);
-    if !event.resources.is_empty() {
-        read.text(finding, "partition");
-        read.keep();
-    }
     event.evidences = evidence::evidences(&context, event.resources, &mut read);
     event.observables = observables(event.evidences, event.resources, arena);
     event.unmapped = finding.unmapped(arena);

@@ -122,6 +122,7 @@ fn one<'a>(
     let name = read.text_of(object, details.names);
     if uid.is_some() || name.is_some() {
         read.mark(object);
+        read.text(context.finding, "partition");
         out.push(FindingResource {
             r#type: Some(details.kind),
             uid,
