@@ -90,6 +90,8 @@ pub struct Outcome {
     pub objects: Vec<ObjectOutcome>,
     /// Rows in the lake for each class.
     pub by_class: BTreeMap<&'static str, u64>,
+    /// Rows in the lake for each account and class.
+    pub by_account: BTreeMap<String, BTreeMap<&'static str, u64>>,
     /// Rejected records by reason.
     pub rejects: BTreeMap<&'static str, u64>,
     /// Files in the lake.
@@ -192,6 +194,9 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
     };
     for file in &answers.parquet.files {
         *outcome.by_class.entry(file.class.name).or_default() += file.rows;
+        let account = file.path.split('/').find_map(|part| part.strip_prefix("accountId="));
+        let of_account = outcome.by_account.entry(account.unwrap_or("unknown").to_owned());
+        *of_account.or_default().entry(file.class.name).or_default() += file.rows;
     }
     for (object, item) in (0..).zip(items) {
         let counts = answers.lanes.counts.get(&object).copied().unwrap_or_default();

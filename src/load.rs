@@ -136,7 +136,11 @@ struct Run<'s> {
 impl<'s> Run<'s> {
     fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
         let places = &settings.places;
-        let mut report = Report { dry_run: settings.dry_run, ..Report::default() };
+        let mut report = Report {
+            dry_run: settings.dry_run,
+            accounts: Arc::clone(&settings.accounts),
+            ..Report::default()
+        };
         let mut paths: Vec<PathBuf> = Vec::new();
         for path in &settings.paths {
             let on_error = |source| StartError::Path { path: path.clone(), source };
@@ -326,6 +330,12 @@ impl<'s> Run<'s> {
         }
         for (class, rows) in outcome.by_class {
             *self.report.by_class.entry(class).or_default() += rows;
+        }
+        for (account, classes) in outcome.by_account {
+            let rows = self.report.by_account.entry(account).or_default();
+            for (class, count) in classes {
+                *rows.entry(class).or_default() += count;
+            }
         }
         for (reason, count) in outcome.rejects {
             *self.report.rejects.entry(reason).or_default() += count;

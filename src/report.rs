@@ -10,10 +10,13 @@
 //! Design section 5, invariant 2.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    sync::Arc,
 };
 
+use parsers::Accounts;
 use serde::Serialize;
 
 use crate::{ledger::RecordCounts, workspace::Places};
@@ -53,6 +56,12 @@ pub struct Report {
     pub bytes_in: u64,
     /// How long it took.
     pub seconds: f64,
+    /// Rows in the lake for each account and class.
+    #[serde(skip)]
+    pub by_account: BTreeMap<String, BTreeMap<&'static str, u64>>,
+    /// Names of accounts.
+    #[serde(skip)]
+    pub accounts: Arc<Accounts>,
     /// Objects that failed, with the reason.
     #[serde(skip)]
     pub failures: Named,
@@ -144,6 +153,7 @@ impl Report {
         for (class, rows) in &self.by_class {
             line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
         }
+        self.accounts(&mut out);
         for (reason, count) in &self.rejects {
             line(&mut out, format_args!("  rejected: {reason:<20} {count}"));
         }
@@ -165,6 +175,24 @@ impl Report {
         }
         line(&mut out, format_args!("{}", self.verdict()));
         out
+    }
+
+    /// Accounts with most rows first.
+    fn accounts(&self, out: &mut String) {
+        let total = |classes: &BTreeMap<&str, u64>| classes.values().sum::<u64>();
+        let mut all: Vec<_> = self.by_account.iter().collect();
+        all.sort_by_key(|(_, classes)| Reverse(total(classes)));
+        for (account, classes) in all.iter().take(NAMED) {
+            let name = self.accounts.get(account).map(|info| info.name.as_str());
+            let name = name.filter(|name| !name.is_empty()).map(|name| format!("{name}, "));
+            let rows: Vec<String> =
+                classes.iter().map(|(class, rows)| format!("{rows} {class}")).collect();
+            let (name, rows) = (name.unwrap_or_default(), rows.join(", "));
+            line(out, format_args!("  account {name}{account}: {rows}"));
+        }
+        if all.len() > NAMED {
+            line(out, format_args!("  and {} more accounts", all.len() - NAMED));
+        }
     }
 
     /// What failed and what was not recognized, by name, and why the load stopped.

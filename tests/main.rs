@@ -15,6 +15,7 @@ mod suite {
     mod bad_records;
     mod by_content;
     mod documents;
+    mod incident;
     mod invariance;
     mod kill;
     mod no_loss;

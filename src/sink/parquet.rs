@@ -6,7 +6,8 @@
 //! Parquet files: zstd, pages of about 1 MiB, one row group per file (far below 256 MB, because
 //! the partition buffers are), statistics and page index, sorted rows.
 //! # Known gaps
-//! Bloom filters wait until a query needs them.
+//! Bloom filters wait until a query needs them. A column below a list that has no value at all in a
+//! page has no column index in its file (parquet 59 compares its nulls with rows).
 //! # Reference
 //! Design section 6; Security Lake's rules for custom sources,
 //! <https://docs.aws.amazon.com/security-lake/latest/userguide/adding-custom-sources.html>.

@@ -49,7 +49,9 @@ for path in files:
             where = (name, column.path_in_schema)
             assert column.compression == "ZSTD", where
             assert column.is_stats_set, where
-            assert column.has_offset_index and column.has_column_index, where
+            # parquet 59 leaves the column index out where a column below a list has no value at all.
+            empty = "list" in column.path_in_schema and column.statistics.num_values == 0
+            assert empty or (column.has_offset_index and column.has_column_index), where
         time = meta.row_group(group).column(meta.schema.names.index("time"))
         assert time.path_in_schema == "time" and time.statistics.has_min_max, name
 
