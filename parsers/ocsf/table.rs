@@ -159,9 +159,12 @@ pub trait Table: Any + Send + Sync {
     fn bytes(&self) -> usize;
     /// Appends the rows `rows` of `from`, which must be of the same class.
     fn gather(&mut self, from: &dyn Table, rows: &[u32]);
-    /// All rows as Arrow. Texts are dictionaries, which [`Class::schema`] does not show: in Parquet
-    /// there is no difference.
-    fn into_arrow(self: Box<Self>) -> RecordBatch;
+    /// Appends all rows of `from`, which must be of the same class. Their partitions get the
+    /// numbers that stand at their old ones.
+    fn append(&mut self, from: &dyn Table, partitions: &[u32]);
+    /// All rows as Arrow, and their keys. Texts are dictionaries, which [`Class::schema`] does not
+    /// show: in Parquet there is no difference.
+    fn into_arrow(self: Box<Self>) -> (RecordBatch, Vec<Key>);
     /// For [`Table::gather`].
     fn as_any(&self) -> &dyn Any;
 }
@@ -190,9 +193,20 @@ impl<C: Record> Table for ClassTable<C> {
         self.keys.extend(rows.iter().map(|&row| from.keys[row as usize]));
     }
 
-    fn into_arrow(self: Box<Self>) -> RecordBatch {
-        let len = self.keys.len();
-        structs(C::FIELDS, self.columns.into_arrays(len), None).into()
+    fn append(&mut self, from: &dyn Table, partitions: &[u32]) {
+        let from = from.as_any().downcast_ref::<Self>().expect("rows of the same class");
+        let all = Selected::Run { start: 0, len: from.keys.len() as u32 };
+        self.columns.gather_rows(self.keys.len(), &from.columns, &all);
+        let renumbered = from
+            .keys
+            .iter()
+            .map(|key| Key { partition: partitions[key.partition as usize], ..*key });
+        self.keys.extend(renumbered);
+    }
+
+    fn into_arrow(self: Box<Self>) -> (RecordBatch, Vec<Key>) {
+        let arrays = self.columns.into_arrays(self.keys.len());
+        (structs(C::FIELDS, arrays, None).into(), self.keys)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -481,6 +495,6 @@ mod tests {
         table.drop_unfinished();
         table.push(&row("two"), key);
         assert_eq!((Table::uid(&table, 0), Table::uid(&table, 1)), (&b"one"[..], &b"two"[..]));
-        assert_eq!((Box::new(table) as Box<dyn Table>).into_arrow().num_rows(), 2);
+        assert_eq!((Box::new(table) as Box<dyn Table>).into_arrow().0.num_rows(), 2);
     }
 }

@@ -30,7 +30,7 @@ use parquet::{
 };
 use parsers::{
     Chunk,
-    ocsf::{Class, Field, Kind},
+    ocsf::{Class, Field, Key, Kind},
 };
 use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
@@ -86,7 +86,6 @@ impl Sink for ParquetSink {
         let mut jobs = Jobs {
             sink: &self,
             running: JoinSet::new(),
-            bytes: 0,
             started: 0,
             receipt: ParquetReceipt {
                 written: vec![0; objects],
@@ -102,31 +101,30 @@ impl Sink for ParquetSink {
             buffers = self.cpu.run(work).await?;
             // Half of the memory is for rows that wait, half for files being encoded.
             while buffers.bytes() > self.partition_bytes / 2 {
-                let (returned, part) = self
+                let (returned, parts) = self
                     .cpu
                     .run(move || {
-                        let part = buffers.take_largest();
-                        (buffers, part)
+                        let parts = buffers.take_some();
+                        (buffers, parts)
                     })
                     .await?;
                 buffers = returned;
-                let Some(part) = part else { break };
-                jobs.start(part).await?;
+                jobs.start(parts).await?;
             }
         }
         loop {
-            let (returned, part) = self
+            let (returned, parts) = self
                 .cpu
                 .run(move || {
-                    let part = buffers.take_last();
-                    (buffers, part)
+                    let parts = buffers.take_last();
+                    (buffers, parts)
                 })
                 .await?;
             buffers = returned;
-            match part {
-                Some(part) => jobs.start(part).await?,
-                None => return jobs.finish().await,
+            if parts.is_empty() {
+                return jobs.finish().await;
             }
+            jobs.start(parts).await?;
         }
     }
 }
@@ -135,7 +133,6 @@ impl Sink for ParquetSink {
 struct Jobs<'s> {
     sink: &'s ParquetSink,
     running: JoinSet<Result<Done, SinkError>>,
-    bytes: usize,
     started: usize,
     receipt: ParquetReceipt,
 }
@@ -144,26 +141,26 @@ struct Done {
     file: Option<StagedFile>,
     /// The object of each row.
     objects: Vec<u32>,
-    bytes: usize,
 }
 
 impl Jobs<'_> {
-    async fn start(&mut self, part: Part) -> Result<(), SinkError> {
-        for object in &part.duplicates {
-            self.receipt.duplicate[*object as usize] += 1;
+    /// Starts on parts that were taken out together. Waits for those before: their rows are in
+    /// memory until the last one is written.
+    async fn start(&mut self, parts: Vec<Part>) -> Result<(), SinkError> {
+        self.join_all().await?;
+        for part in parts {
+            for object in &part.duplicates {
+                self.receipt.duplicate[*object as usize] += 1;
+            }
+            while self.running.len() >= self.sink.writers {
+                self.join().await?;
+            }
+            let staged = self.sink.workspace.join(format!("{}.parquet", self.started));
+            self.started += 1;
+            let path = format!("{}/{}-{:05}.parquet", part.folder, self.sink.batch, part.number);
+            let cpu = self.sink.cpu.clone();
+            self.running.spawn(async move { cpu.run(move || encode(part, staged, path)).await? });
         }
-        let limit = self.sink.partition_bytes / 2;
-        while self.running.len() >= self.sink.writers
-            || (self.bytes > 0 && self.bytes + part.bytes > limit)
-        {
-            self.join().await?;
-        }
-        self.bytes += part.bytes;
-        let staged = self.sink.workspace.join(format!("{}.parquet", self.started));
-        self.started += 1;
-        let path = format!("{}/{}-{:05}.parquet", part.folder, self.sink.batch, part.number);
-        let cpu = self.sink.cpu.clone();
-        self.running.spawn(async move { cpu.run(move || encode(part, staged, path)).await? });
         Ok(())
     }
 
@@ -172,7 +169,6 @@ impl Jobs<'_> {
             return Ok(());
         };
         let done = joined.map_err(|error| crate::cpu::Panicked(error.to_string()))??;
-        self.bytes -= done.bytes;
         for object in &done.objects {
             self.receipt.written[*object as usize] += 1;
         }
@@ -180,10 +176,15 @@ impl Jobs<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> Result<ParquetReceipt, SinkError> {
+    async fn join_all(&mut self) -> Result<(), SinkError> {
         while !self.running.is_empty() {
             self.join().await?;
         }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<ParquetReceipt, SinkError> {
+        self.join_all().await?;
         self.receipt.files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(self.receipt)
     }
@@ -191,12 +192,12 @@ impl Jobs<'_> {
 
 /// Encodes and writes one file; none if all its rows were repetitions.
 fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> {
-    let keys = part.table.keys();
+    let keys = &part.rows.keys;
     let objects: Vec<u32> = part.order.iter().map(|&row| keys[row as usize].object).collect();
-    let (bytes, class) = (part.bytes, part.table.class());
     if objects.is_empty() {
-        return Ok(Done { file: None, objects, bytes });
+        return Ok(Done { file: None, objects });
     }
+    let class = part.class;
     write(part, &staged)?;
     let file = StagedFile {
         staged,
@@ -205,7 +206,7 @@ fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> 
         rows: objects.len() as u64,
         objects: objects.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
     };
-    Ok(Done { file: Some(file), objects, bytes })
+    Ok(Done { file: Some(file), objects })
 }
 
 fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
@@ -219,9 +220,8 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
         },
         source => SinkError::Encode { path: path(), source },
     };
-    let class = part.table.class();
-    let slices = slices(&part);
-    let rows = part.table.into_arrow();
+    let slices = slices(&part.order, &part.rows.keys);
+    let (rows, class) = (&part.rows.batch, part.class);
     let order = UInt32Array::from(part.order);
     let file = File::create_new(staged).map_err(on_write)?;
     // The Arrow schema would say that texts are dictionaries; readers need not know.
@@ -231,7 +231,7 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
         ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(on_encode)?;
     for range in slices {
         let slice = order.slice(range.start, range.len());
-        let sorted = take_record_batch(&rows, &slice)
+        let sorted = take_record_batch(rows, &slice)
             .map_err(|error| on_encode(ParquetError::from(error)))?;
         writer.write(&sorted).map_err(on_encode)?;
     }
@@ -241,11 +241,10 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
 
 /// The rows that are written at a time. The writer looks at the size of a page only after each of
 /// these, so that one holds about a page of text at most, or one row.
-fn slices(part: &Part) -> Vec<Range<usize>> {
-    let keys = part.table.keys();
+fn slices(order: &[u32], keys: &[Key]) -> Vec<Range<usize>> {
     let mut slices = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (at, &row) in part.order.iter().enumerate() {
+    for (at, &row) in order.iter().enumerate() {
         let record_bytes = keys[row as usize].record_bytes as usize;
         if at > start && (at - start == SLICE_ROWS || bytes + record_bytes > PAGE_BYTES) {
             slices.push(start..at);
@@ -253,7 +252,7 @@ fn slices(part: &Part) -> Vec<Range<usize>> {
         }
         bytes += record_bytes;
     }
-    slices.push(start..part.order.len());
+    slices.push(start..order.len());
     slices
 }
 

@@ -11,11 +11,12 @@
 //! # Reference
 //! Design sections 6 and 7.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
+use arrow::array::RecordBatch;
 use parsers::{
     Chunk,
-    ocsf::{Class, Partition, Table},
+    ocsf::{Class, Key, Partition, Table},
     time,
 };
 use xxhash_rust::xxh3::xxh3_128;
@@ -65,34 +66,31 @@ fn segment(text: &str) -> &str {
     if (1..=32).contains(&text.len()) && text.bytes().all(is_safe) { text } else { "unknown" }
 }
 
-/// Rows of one partition, ready to be written.
+/// Raw bytes of a file that is worth to be written, though more may come: what stays must be copied.
+const LARGE_FILE_BYTES: usize = 1 << 20;
+
+/// Rows of one file, ready to be written.
 pub struct Part {
-    /// The rows.
-    pub table: Box<dyn Table>,
+    /// The rows, and those of other parts.
+    pub rows: Arc<Taken>,
     /// Which of them, in which order.
     pub order: Vec<u32>,
     /// For each repeated row, the object it came from.
     pub duplicates: Vec<u32>,
+    /// The class.
+    pub class: &'static Class,
     /// The folder of the file.
     pub folder: String,
     /// The number of the part in its partition.
     pub number: u32,
-    /// Memory held, in bytes.
-    pub bytes: usize,
 }
 
-type PartitionKey = (i32, Partition);
-
-struct Buffer {
-    class: &'static Class,
-    /// None when there are no rows: even an empty table holds kilobytes.
-    table: Option<Box<dyn Table>>,
-    /// For [`Layout::Staged`], where each row belongs.
-    places: Vec<Arc<Partition>>,
-    bytes: usize,
-    /// Uids in earlier parts.
-    written: Written,
-    parts: u32,
+/// Rows that were taken out together.
+pub struct Taken {
+    /// As Arrow.
+    pub batch: RecordBatch,
+    /// Their keys.
+    pub keys: Vec<Key>,
 }
 
 /// Hashes of uids in sorted runs, each at least twice as long as the next: 16 bytes a uid, where a
@@ -118,133 +116,204 @@ impl Written {
     }
 }
 
-/// All partitions of a batch.
+/// A file of the batch, or several where memory is short.
+struct File {
+    class: &'static Class,
+    folder: String,
+    /// Raw bytes of the rows that wait.
+    waiting: usize,
+    /// Uids in earlier parts.
+    written: Written,
+    parts: u32,
+}
+
+/// All rows of a batch that wait. Those of a class are held in one table, so that a batch may touch
+/// thousands of partitions: a table for each would be mostly its own overhead.
 pub struct Buffers {
     layout: Layout,
     /// For each object: no other object of the batch can repeat its rows.
     unique: Arc<[bool]>,
-    partitions: HashMap<PartitionKey, Buffer>,
-    bytes: usize,
+    tables: HashMap<i32, Box<dyn Table>>,
+    /// Numbers of partitions by class.
+    numbers: HashMap<(i32, Partition), u32>,
+    /// For each number the file and the partition.
+    partitions: Vec<(usize, Partition)>,
+    files: Vec<File>,
+    file_numbers: HashMap<(i32, Partition), usize>,
 }
 
 impl Buffers {
     /// No rows yet.
     pub fn new(layout: Layout, unique: Arc<[bool]>) -> Self {
-        Self { layout, unique, partitions: HashMap::new(), bytes: 0 }
+        Self {
+            layout,
+            unique,
+            tables: HashMap::new(),
+            numbers: HashMap::new(),
+            partitions: Vec::new(),
+            files: Vec::new(),
+            file_numbers: HashMap::new(),
+        }
     }
 
     /// Memory held by rows, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.tables.values().map(|table| table.bytes()).sum()
     }
 
     /// Adds the rows of a chunk.
     pub fn add(&mut self, chunk: &Chunk) {
-        let places: Vec<Arc<Partition>> =
-            chunk.partitions.iter().map(|partition| Arc::new(partition.clone())).collect();
         for table in &chunk.tables {
-            let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); places.len()];
-            for (row, key) in (0..).zip(table.keys()) {
-                rows_of[key.partition as usize].push(row);
-            }
-            for (place, rows) in places.iter().zip(&rows_of).filter(|(_, rows)| !rows.is_empty()) {
-                self.append(&**table, place, rows);
-            }
-        }
-    }
-
-    fn append(&mut self, table: &dyn Table, place: &Arc<Partition>, rows: &[u32]) {
-        let class = table.class();
-        let key = (class.uid, self.layout.partition(place));
-        let buffer = self.partitions.entry(key).or_insert_with(|| Buffer {
-            class,
-            table: None,
-            places: Vec::new(),
-            bytes: 0,
-            written: Written::default(),
-            parts: 0,
-        });
-        let held = buffer.table.get_or_insert_with(|| (class.table)());
-        held.gather(table, rows);
-        if matches!(self.layout, Layout::Staged) {
-            buffer.places.resize(held.keys().len(), Arc::clone(place));
-        }
-        let bytes = held.bytes() + buffer.places.len() * size_of::<usize>();
-        self.bytes = self.bytes - buffer.bytes + bytes;
-        buffer.bytes = bytes;
-    }
-
-    /// Takes the rows of the largest partition; more may follow for it.
-    pub fn take_largest(&mut self) -> Option<Part> {
-        let largest = self.partitions.iter().max_by_key(|(_, buffer)| buffer.bytes)?;
-        let key = largest.0.clone();
-        self.take(&key, false)
-    }
-
-    /// Takes the rows of any partition, the last ones for it.
-    pub fn take_last(&mut self) -> Option<Part> {
-        loop {
-            let key = self.partitions.keys().next()?.clone();
-            let part = self.take(&key, true);
-            self.partitions.remove(&key);
-            if part.is_some() {
-                return part;
+            let class = table.class();
+            let numbers: Vec<u32> =
+                chunk.partitions.iter().map(|partition| self.number(class, partition)).collect();
+            let held = self.tables.entry(class.uid).or_insert_with(|| (class.table)());
+            held.append(&**table, &numbers);
+            for key in table.keys() {
+                let (file, _) = self.partitions[numbers[key.partition as usize] as usize];
+                self.files[file].waiting += key.record_bytes.max(1) as usize;
             }
         }
     }
 
-    fn take(&mut self, key: &PartitionKey, last: bool) -> Option<Part> {
-        let buffer = self.partitions.get_mut(key)?;
-        let table = buffer.table.take()?;
-        let places = std::mem::take(&mut buffer.places);
-        let bytes = std::mem::take(&mut buffer.bytes);
-        self.bytes -= bytes;
-        let (mut order, duplicates) = first_of_each_uid(&*table, &self.unique, &buffer.written);
-        if !last {
-            let repeatable =
-                |row: &&u32| !self.unique[table.keys()[**row as usize].object as usize];
-            let hash = |row: &u32| xxh3_128(table.uid(*row));
-            buffer.written.add(order.iter().filter(repeatable).map(hash).collect());
+    fn number(&mut self, class: &'static Class, partition: &Partition) -> u32 {
+        let key = (class.uid, partition.clone());
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
         }
-        // The order is by uid; a stable sort by time keeps it among equal times.
-        if places.is_empty() {
-            let mut timed: Vec<(i64, u32)> =
-                order.iter().map(|&row| (table.keys()[row as usize].time, row)).collect();
-            timed.sort_by_key(|&(time, _)| time);
-            order = timed.into_iter().map(|(_, row)| row).collect();
-        } else {
-            order.sort_by_key(|&row| {
-                let place = &places[row as usize];
-                (&place.region, &place.account, table.keys()[row as usize].time)
+        let of_file = self.layout.partition(partition);
+        let next = self.files.len();
+        let file = *self.file_numbers.entry((class.uid, of_file.clone())).or_insert(next);
+        if file == next {
+            self.files.push(File {
+                class,
+                folder: self.layout.folder(class, &of_file),
+                waiting: 0,
+                written: Written::default(),
+                parts: 0,
             });
         }
-        let number = buffer.parts;
-        buffer.parts += 1;
-        let folder = self.layout.folder(buffer.class, &key.1);
-        Some(Part { table, order, duplicates, folder, number, bytes })
+        let number = self.partitions.len() as u32;
+        self.partitions.push((file, partition.clone()));
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Takes rows of the largest class; more may follow for their files. Where files are small on the
+    /// average, the rows of the largest ones, about half of all.
+    pub fn take_some(&mut self) -> Vec<Part> {
+        let largest = self.tables.iter().max_by_key(|(_, table)| table.bytes());
+        let Some((&class, _)) = largest else { return Vec::new() };
+        let mut files: Vec<usize> = self.waiting(class).collect();
+        files.sort_by_key(|&file| Reverse(self.files[file].waiting));
+        let total: usize = files.iter().map(|&file| self.files[file].waiting).sum();
+        if total / files.len().max(1) < LARGE_FILE_BYTES {
+            let mut taken = 0;
+            files.retain(|&file| {
+                let before = taken;
+                taken += self.files[file].waiting;
+                before * 2 < total
+            });
+        }
+        self.take(class, &files, false)
+    }
+
+    /// Takes all rows of a class, the last ones for their files; none if nothing waits.
+    pub fn take_last(&mut self) -> Vec<Part> {
+        let Some(class) = self.tables.keys().copied().min() else { return Vec::new() };
+        let files: Vec<usize> = self.waiting(class).collect();
+        self.take(class, &files, true)
+    }
+
+    /// Files of a class for which rows wait.
+    fn waiting(&self, class: i32) -> impl Iterator<Item = usize> {
+        let is_waiting = move |file: &File| file.class.uid == class && file.waiting > 0;
+        let files = self.files.iter().enumerate();
+        files.filter(move |(_, file)| is_waiting(file)).map(|(number, _)| number)
+    }
+
+    fn take(&mut self, class: i32, files: &[usize], last: bool) -> Vec<Part> {
+        let Some(table) = self.tables.remove(&class) else { return Vec::new() };
+        let keys = table.keys();
+        let mut places = vec![None; self.files.len()];
+        for (place, &file) in files.iter().enumerate() {
+            places[file] = Some(place);
+        }
+        let mut rest = Vec::new();
+        // The keys are copied: sorting them where they are is faster than reaching for them.
+        let mut rows_of: Vec<Vec<(u128, u32)>> = vec![Vec::new(); files.len()];
+        for (row, key) in (0..).zip(keys) {
+            let (file, _) = self.partitions[key.partition as usize];
+            match places[file] {
+                Some(place) => rows_of[place].push((key.uid_prefix, row)),
+                None => rest.push(row),
+            }
+        }
+        let mut orders = Vec::new();
+        for (&file, mut rows) in files.iter().zip(rows_of) {
+            rows.sort_unstable_by(|&(x, a), &(y, b)| {
+                let object = |row: u32| keys[row as usize].object;
+                x.cmp(&y)
+                    .then_with(|| table.uid(a).cmp(table.uid(b)))
+                    .then_with(|| (object(a), a).cmp(&(object(b), b)))
+            });
+            let file = &mut self.files[file];
+            let rows = rows.into_iter().map(|(_, row)| row).collect();
+            let (mut order, duplicates) =
+                first_of_each_uid(&*table, rows, &self.unique, &file.written);
+            if !last {
+                let repeatable = |row: &&u32| !self.unique[keys[**row as usize].object as usize];
+                let hash = |row: &u32| xxh3_128(table.uid(*row));
+                file.written.add(order.iter().filter(repeatable).map(hash).collect());
+            }
+            // The order is by uid; a stable sort by time keeps it among equal times.
+            let time = |row: u32| keys[row as usize].time;
+            let mut timed: Vec<(i64, u32)> =
+                order.into_iter().map(|row| (time(row), row)).collect();
+            timed.sort_by_key(|&(time, _)| time);
+            order = timed.into_iter().map(|(_, row)| row).collect();
+            if matches!(self.layout, Layout::Staged) {
+                order.sort_by_key(|&row| {
+                    let number = keys[row as usize].partition as usize;
+                    let (_, partition) = &self.partitions[number];
+                    (&partition.region, &partition.account)
+                });
+            }
+            orders.push((order, duplicates, file.class, file.folder.clone(), file.parts));
+            file.waiting = 0;
+            file.parts += 1;
+        }
+        if !rest.is_empty() {
+            let mut kept = (table.class().table)();
+            kept.gather(&*table, &rest);
+            self.tables.insert(class, kept);
+        }
+        let (batch, keys) = table.into_arrow();
+        let rows = Arc::new(Taken { batch, keys });
+        let part = |(order, duplicates, class, folder, number)| Part {
+            rows: Arc::clone(&rows),
+            order,
+            duplicates,
+            class,
+            folder,
+            number,
+        };
+        orders.into_iter().map(part).collect()
     }
 }
 
-/// The rows by uid without repetitions; of equal uids the row of the smallest object stays. And
+/// Of rows by uid those without repetitions; of equal uids the row of the smallest object stays. And
 /// the objects of the rows that do not stay.
 fn first_of_each_uid(
     table: &dyn Table,
+    mut rows: Vec<u32>,
     unique: &[bool],
     written: &Written,
 ) -> (Vec<u32>, Vec<u32>) {
     let keys = table.keys();
-    // The keys are copied: sorting them where they are is faster than reaching for them by number.
-    let mut sorted: Vec<(u128, u32)> =
-        (0..).zip(keys).map(|(row, key)| (key.uid_prefix, row)).collect();
-    sorted.sort_unstable_by(|&(x, a), &(y, b)| {
-        x.cmp(&y)
-            .then_with(|| table.uid(a).cmp(table.uid(b)))
-            .then_with(|| (keys[a as usize].object, a).cmp(&(keys[b as usize].object, b)))
-    });
-    let mut order: Vec<u32> = sorted.into_iter().map(|(_, row)| row).collect();
     let mut duplicates = Vec::new();
     let mut last: Option<u32> = None;
-    order.retain(|&row| {
+    rows.retain(|&row| {
         let key = &keys[row as usize];
         let repeats = last.is_some_and(|last| {
             keys[last as usize].uid_prefix == key.uid_prefix && table.uid(last) == table.uid(row)
@@ -259,7 +328,7 @@ fn first_of_each_uid(
         }
         !(repeats || was_written)
     });
-    (order, duplicates)
+    (rows, duplicates)
 }
 
 #[cfg(test)]
