@@ -73,7 +73,7 @@ fn decode(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut rows = Rows::new(limits, Arc::new(Filter::default()));
+                let mut rows = Rows::new(limits, Arc::new([Filter::default()]));
                 let mut decoder = (source.decoder)(&key.clone().into());
                 let mut rest = text.as_bytes();
                 loop {

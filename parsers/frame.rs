@@ -20,7 +20,7 @@ use crate::{
 
 mod scan;
 
-use scan::Scan;
+use scan::{End, Scan};
 
 /// A record as it lies in the object.
 #[derive(Debug, PartialEq, Eq)]
@@ -185,8 +185,12 @@ impl JsonRecords {
             }
             match scan.run(&input[self.position.scanned..]) {
                 Some(end) => {
+                    let end = match (end, scan.doubt()) {
+                        (End::Cut(_), Some(doubt)) if self.position.dropped == 0 => doubt,
+                        (End::Whole(end) | End::Cut(end), _) => self.position.scanned + end,
+                    };
                     // A broken record ends with its line.
-                    let end = input[..self.position.scanned + end].trim_ascii_end().len();
+                    let end = input[..end].trim_ascii_end().len();
                     self.scan = None;
                     if matches!(self.inside, Inside::Wrapper) {
                         self.inside = Inside::Document;
@@ -202,6 +206,12 @@ impl JsonRecords {
                 None if eof && matches!(scan, Scan::Line) => {
                     self.scan = None;
                     return Ok(Some(self.position.frame(input, input.len())));
+                }
+                None if eof && self.position.dropped == 0 && scan.doubt().is_some() => {
+                    let end = scan.doubt().unwrap_or_default();
+                    self.scan = None;
+                    let end = input[..end].trim_ascii_end().len();
+                    return Ok(Some(self.position.frame(input, end)));
                 }
                 None => {
                     self.position.unfinished(input);
@@ -237,14 +247,22 @@ impl JsonRecords {
                 self.inside = Inside::Document;
                 if wrapped {
                     self.inside = Inside::Wrapper;
-                    self.scan = Some(Scan::braces(1));
                 }
             }
             (Inside::Document, b'[') => {
                 self.position.advance(input, 1);
                 self.inside = Inside::List { wrapped: false };
             }
-            (Inside::Document, b'{') => match records_of(input, self.wrappers) {
+            // Another list of that name would be lost otherwise.
+            (Inside::Wrapper, _) => match records_of(input, 0, self.wrappers) {
+                Root::Records(at) => {
+                    self.position.advance(input, at);
+                    self.inside = Inside::List { wrapped: true };
+                }
+                Root::Unknown if !eof && input.len() <= MAX_RECORD_BYTES => return false,
+                Root::Record | Root::Unknown => self.scan = Some(Scan::braces(1)),
+            },
+            (Inside::Document, b'{') => match records_of(input, 1, self.wrappers) {
                 Root::Records(at) => {
                     self.position.advance(input, at);
                     self.inside = Inside::List { wrapped: true };
@@ -284,9 +302,8 @@ enum Root {
     Unknown,
 }
 
-/// Looks for a list of records in the root object at the start of `input`.
-fn records_of(input: &[u8], wrappers: &[&str]) -> Root {
-    let mut at = 1;
+/// Looks for a list of records in the root object whose members start at `at`.
+fn records_of(input: &[u8], mut at: usize, wrappers: &[&str]) -> Root {
     loop {
         let skip = |at: usize| {
             let blank = |b: &u8| !(b.is_ascii_whitespace() || matches!(b, b',' | b':'));
@@ -299,7 +316,9 @@ fn records_of(input: &[u8], wrappers: &[&str]) -> Root {
                 b'"' => Scan::string(),
                 _ => Scan::Scalar { begun: false },
             };
-            Some(at + scan.run(&input[at..])?)
+            match scan.run(&input[at..])? {
+                End::Whole(end) | End::Cut(end) => Some(at + end),
+            }
         };
         let Some(key) = skip(at) else {
             return Root::Unknown;
@@ -374,8 +393,11 @@ mod tests {
         ("{\"a\":\"x\r\n{\"b\":2}\n{}", &["{\"a\":\"x", "{\"b\":2}", "{}"]),
         ("{\"a\":{\"x\n{\"b\":2}\n{}", &["{\"a\":{\"x", "{\"b\":2}", "{}"]),
         ("[{\"a\":{\"c\":1\n{\"b\":2},\n{}]", &["{\"a\":{\"c\":1", "{\"b\":2}", "{}"]),
-        // One that may go on takes the next along, and only that.
-        ("{\"a\":1,\n{\"b\":2}\n{\"c\":3}", &["{\"a\":1,\n{\"b\":2}", "{\"c\":3}"]),
+        // One that might go on.
+        ("{\"a\":1,\n{\"b\":2}\n{\"c\":3}", &["{\"a\":1,", "{\"b\":2}", "{\"c\":3}"]),
+        ("{\"a\":\n{\"b\":2}", &["{\"a\":", "{\"b\":2}"]),
+        ("{\"a\":[\n{\"b\":2},\n{\"c\":3}\n", &["{\"a\":[", "{\"b\":2}", "{\"c\":3}"]),
+        ("{\"Records\":[{}],\"x\":{},\"Records\":[{\"b\":1}]}", &["{}", "{\"b\":1}"]),
         // Sound ones may have braces at the start of lines.
         ("{\"a\":\n{\"b\":[\n{},\n{}]}}\n{}", &["{\"a\":\n{\"b\":[\n{},\n{}]}}", "{}"]),
     ];

@@ -67,23 +67,11 @@ impl Filter {
             && wider(&self.regions, &other.regions)
     }
 
-    /// The narrowest filter that covers both.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let both = |a: &[String], b: &[String]| {
-            if a.is_empty() || b.is_empty() {
-                return Vec::new();
-            }
-            let mut all: Vec<String> = a.iter().chain(b).cloned().collect();
-            all.sort();
-            all.dedup();
-            all
-        };
-        Self {
-            since: self.since.min(other.since),
-            until: self.until.max(other.until),
-            accounts: both(&self.accounts, &other.accounts),
-            regions: both(&self.regions, &other.regions),
+    /// Adds a filter to others of which one must admit an event.
+    pub fn add_to(self, others: &mut Vec<Self>) {
+        if !others.iter().any(|other| other.covers(&self)) {
+            others.retain(|other| !self.covers(other));
+            others.push(self);
         }
     }
 }
@@ -135,7 +123,7 @@ pub struct Chunk {
 /// Rows under construction.
 pub struct Rows {
     limits: Limits,
-    filter: Arc<Filter>,
+    filters: Arc<[Filter]>,
     json: Option<Vec<u8>>,
     tables: Tables,
     partitions: Vec<Partition>,
@@ -150,11 +138,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Empty rows.
-    pub fn new(limits: Limits, filter: Arc<Filter>) -> Self {
+    /// Empty rows. An event is wanted if one of the filters admits it.
+    pub fn new(limits: Limits, filters: Arc<[Filter]>) -> Self {
         Self {
             limits,
-            filter,
+            filters,
             json: None,
             tables: Tables::default(),
             partitions: Vec::new(),
@@ -201,7 +189,7 @@ impl Rows {
 
     /// Keeps the event of the current record, unless the filter excludes it.
     pub fn push<'a, E: Event<'a>>(&mut self, event: &E) {
-        if !self.filter.admits(event) {
+        if !self.filters.iter().any(|filter| filter.admits(event)) {
             self.open_record = false;
             self.current().excluded += 1;
             return;
@@ -331,8 +319,11 @@ mod tests {
         let account = Filter { accounts: vec!["1".into()], ..day.clone() };
         assert!(all.covers(&day) && day.covers(&account) && account.covers(&account));
         assert!(!day.covers(&all) && !account.covers(&day));
-        let both = account.union(&Filter { since: -5, accounts: vec!["2".into()], ..day.clone() });
-        assert!(both.covers(&account) && both.since == -5 && both.accounts == ["1", "2"]);
-        assert_eq!(account.union(&day).accounts, Vec::<String>::new());
+        let later = Filter { since: 100_000_000, ..Filter::default() };
+        let mut both = Vec::new();
+        for filter in [account.clone(), later.clone(), day.clone(), account] {
+            filter.add_to(&mut both);
+        }
+        assert_eq!(both, [later, day], "what lies between is not wanted");
     }
 }

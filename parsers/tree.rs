@@ -6,7 +6,7 @@
 //! # Maps to
 //! Nodes that are slices of the input. What was not taken goes to `unmapped`.
 //! # Known gaps
-//! A container below level 64 is one leaf (U8).
+//! A container below level 64 (U8), or with over 100,000 members, is one leaf.
 //! # Reference
 //! Mapping 1.1 (V1 to V8), 1.7; rule Q3 for keys in upper case.
 
@@ -21,7 +21,7 @@ use crate::{
     cut_text,
     json::{self, Member},
     time,
-    unmapped::{Leaves, MAX_LEVEL, last_of_equal_keys},
+    unmapped::{Leaves, MAX_LEVEL, has_too_many, last_of_equal_keys},
 };
 
 /// A JSON value in its record.
@@ -74,7 +74,7 @@ impl<'a> Node<'a> {
     }
 
     fn parse(raw: &'a str, keys: Keys, level: usize, arena: &'a Bump) -> Self {
-        let parts = if level > MAX_LEVEL || json::is_absent(raw) {
+        let parts = if level > MAX_LEVEL || json::is_absent(raw) || has_too_many(raw) {
             Parts::Leaf
         } else if json::is_object(raw) {
             Self::object(json::members(raw), keys, level, arena)
@@ -238,7 +238,7 @@ impl<'a> Node<'a> {
             Parts::Leaf => leaves.leaf(path, self.raw),
             Parts::Object(members) => {
                 let bytes = members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum();
-                if !leaves.has_room(bytes) {
+                if !leaves.has_room(members.len(), bytes) {
                     return leaves.leaf(path, self.raw);
                 }
                 for (key, node) in *members {
@@ -247,7 +247,7 @@ impl<'a> Node<'a> {
                 }
             }
             Parts::List(elements) => {
-                if !leaves.has_room(path.len()) {
+                if !leaves.has_room(1, path.len()) {
                     return leaves.leaf(path, self.raw);
                 }
                 let below = leaves.list(path, below_list);

@@ -5,8 +5,8 @@
 //! # Maps to
 //! `unmapped`, a flat map of path to text (mapping 1.7, rules U1 to U8).
 //! # Known gaps
-//! Where paths would hold over 16 MiB together, subtrees are written whole, which the mapping does
-//! not say.
+//! Where paths would hold over 16 MiB together, or there would be over 100,000 entries, subtrees are
+//! written whole, which the mapping does not say.
 //! # Reference
 //! Mapping 1.7.
 
@@ -22,6 +22,9 @@ pub(crate) const MAX_LEVEL: usize = 64;
 /// left below them is written whole. Without this bound one long key before many leaves would
 /// multiply the record.
 const MAX_PATH_BYTES: usize = 16 << 20;
+/// More entries than this of one record are not spelled out either: objects behind them are written
+/// whole. A record of 16 MiB may have millions, each of which takes a hundred times its bytes.
+const MAX_ENTRIES: usize = 100_000;
 /// Up to this many entries are compared one by one; above, hashed.
 const FEW: usize = 16;
 
@@ -76,9 +79,10 @@ impl<'a> Leaves<'a> {
         if prefix.is_empty() { key } else { self.concat(&[prefix, ".", key]) }
     }
 
-    /// True if paths of so many bytes more may be spelled out.
-    pub(crate) fn has_room(&self, path_bytes: usize) -> bool {
+    /// True if so many entries more, with paths of so many bytes, may be spelled out.
+    pub(crate) fn has_room(&self, entries: usize, path_bytes: usize) -> bool {
         self.path_bytes + path_bytes <= MAX_PATH_BYTES
+            && self.entries.len() + entries <= MAX_ENTRIES
     }
 
     /// The path of a member. `below_list` if the same may come again.
@@ -130,18 +134,23 @@ impl<'a> Leaves<'a> {
     }
 
     fn walk(&mut self, path: &'a str, raw: &'a str, level: usize, below_list: bool) {
-        if json::is_object(raw) && level <= MAX_LEVEL {
+        if json::is_object(raw) && level <= MAX_LEVEL && !has_too_many(raw) {
             let mut members = BumpVec::new_in(self.arena);
             let arena = self.arena;
             members.extend(json::members(raw).map(|(k, v)| (json::unescape(k, arena), v)));
-            if !self.has_room(members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum()) {
+            let bytes = members.iter().map(|(key, _)| path.len() + 1 + key.len()).sum();
+            if !self.has_room(members.len(), bytes) {
                 return self.leaf(path, raw);
             }
             for &(key, value) in last_of_equal_keys(self.arena, &members) {
                 let path = self.step(path, Step::Member(key), below_list);
                 self.walk(path, value, level + 1, below_list);
             }
-        } else if json::is_list(raw) && level <= MAX_LEVEL && self.has_room(path.len()) {
+        } else if json::is_list(raw)
+            && level <= MAX_LEVEL
+            && self.has_room(1, path.len())
+            && !has_too_many(raw)
+        {
             let path = self.step(path, Step::List, below_list);
             for element in json::elements(raw) {
                 self.walk(path, element, level + 1, true);
@@ -161,6 +170,17 @@ impl<'a> Leaves<'a> {
         };
         if equal_paths { join_equal_paths(self.arena, entries) } else { entries }
     }
+}
+
+/// True if a container has more members or elements than are ever spelled out.
+pub(crate) fn has_too_many(raw: &str) -> bool {
+    // Each takes at least two bytes; counting costs a pass that nearly all are spared.
+    raw.len() > 2 * MAX_ENTRIES
+        && if json::is_object(raw) {
+            json::members(raw).nth(MAX_ENTRIES).is_some()
+        } else {
+            json::elements(raw).nth(MAX_ENTRIES).is_some()
+        }
 }
 
 /// The level of nesting of a place: `a.b[]` is the third.

@@ -169,7 +169,7 @@ async fn run_stages(
     let parquet = tokio::spawn(parquet.run(parquet_queue));
     let rejects = tokio::spawn(rejects.run(reject_queue));
 
-    let lanes = read::read(engine, items, &batch.filter, [parquet_chunks, reject_chunks]).await;
+    let lanes = read::read(engine, items, &batch.filters, [parquet_chunks, reject_chunks]).await;
     let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
     let rejects = rejects.await.map_err(|error| Panicked(error.to_string()))??;
     Ok(Answers { lanes: lanes?, parquet, rejects })
@@ -255,7 +255,7 @@ fn entries(
         source: None,
         state: State::Loaded,
         records: RecordCounts::default(),
-        filter: (&batch.filter).into(),
+        filters: batch.filters.iter().map(Into::into).collect(),
         generation: batch.generation,
         files: Vec::new(),
         error: None,

@@ -136,9 +136,8 @@ pub struct Entry {
     pub state: State,
     /// What became of its records.
     pub records: RecordCounts,
-    /// What was asked for.
-    #[serde(default)]
-    pub filter: LoadFilter,
+    /// What was asked for: what one of these admits.
+    pub filters: Vec<LoadFilter>,
     /// How often it was loaded beside a batch that could not be replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
@@ -165,7 +164,7 @@ pub struct Known {
     /// The batch that it was loaded in.
     pub batch: Arc<str>,
     /// What was asked for.
-    pub filter: Arc<Filter>,
+    pub filters: Arc<[Filter]>,
     /// What became of it.
     pub state: State,
     /// A source has read it.
@@ -180,6 +179,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// True if everything was asked for that this filter admits.
+    pub fn covers(&self, filter: &Filter) -> bool {
+        self.filters.iter().any(|known| known.covers(filter))
+    }
+
     fn has_rows(&self) -> bool {
         matches!(self.state, State::Loaded | State::Failed)
     }
@@ -240,7 +244,7 @@ impl Ledger {
         let first = self.days[day].get(&xxh3_128(object.location().as_bytes()));
         let all = std::iter::successors(first, |known| known.other.as_deref());
         let worth = |known: &&Known| {
-            let covers = known.filter.covers(filter);
+            let covers = known.covers(filter);
             (known.is_of(object), known.has_rows(), covers, known.generation)
         };
         Ok(all.max_by_key(worth))
@@ -267,7 +271,7 @@ impl Ledger {
 fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
     let Some(first) = entries.first() else { return };
     let batch: Arc<str> = first.batch.as_str().into();
-    let filter = Arc::new(Filter::from(first.filter.clone()));
+    let filters: Arc<[Filter]> = first.filters.iter().cloned().map(Into::into).collect();
     for entry in entries {
         let place = xxh3_128(location(&entry.bucket, &entry.key).as_bytes());
         let other = known.remove(&place).map(Box::new);
@@ -277,7 +281,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 etag: xxh3_64(entry.etag.as_bytes()),
                 size: entry.size,
                 batch: Arc::clone(&batch),
-                filter: Arc::clone(&filter),
+                filters: Arc::clone(&filters),
                 state: entry.state,
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,

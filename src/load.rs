@@ -78,6 +78,18 @@ pub enum StartError {
         /// The archive.
         path: PathBuf,
     },
+    /// The state folder lies among the lake's files.
+    #[error(
+        "the state folder {} lies among the files of the lake, in {}: choose another place for it",
+        state.display(),
+        lake.display()
+    )]
+    StateInside {
+        /// The state folder.
+        state: PathBuf,
+        /// The lake's files.
+        lake: PathBuf,
+    },
     /// The lake or the state folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
@@ -157,6 +169,13 @@ impl<'s> Run<'s> {
                 paths.push(full);
             }
         }
+        let files = canonical(&places.lake.join("ext"));
+        let state = canonical(&places.state);
+        if let (Ok(lake), Ok(path)) = (files, state)
+            && path.starts_with(&lake)
+        {
+            return Err(StartError::StateInside { state: path, lake });
+        }
         let mut lock = None;
         if !settings.dry_run {
             let (held, recovered) = workspace::open(places)?;
@@ -225,9 +244,8 @@ impl<'s> Run<'s> {
                 Err(error @ ReloadError::Gone { .. }) => {
                     let batch = self.selection.rest(&id)?;
                     self.report.beside.push((error.to_string(), batch.items.len()));
-                    // Only what has gone meanwhile.
-                    let gone = asked.saturating_sub(batch.items.len() as u64);
-                    self.report.objects.failed += gone;
+                    // The others were asked for by force only, and are in the lake.
+                    self.report.objects.skipped += asked.saturating_sub(batch.items.len() as u64);
                     self.batch(batch).await?;
                 }
             }

@@ -64,18 +64,18 @@ type Opening = JoinHandle<Vec<io::Result<(Bytes, Body)>>>;
 pub async fn read(
     engine: &Engine,
     items: &Arc<[Item]>,
-    filter: &Filter,
+    filters: &[Filter],
     sinks: Sinks,
 ) -> Result<LaneReport, Panicked> {
     let budget = &engine.budget;
     let (opened, queue) = mpsc::channel(16);
     let feeder = tokio::spawn(read_ahead(Arc::clone(items), *budget, opened));
     let queue = Arc::new(Mutex::new(queue));
-    let filter = Arc::new(filter.clone());
+    let filters: Arc<[Filter]> = filters.into();
     let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
     let mut lanes = JoinSet::new();
     for _ in 0..budget.lanes {
-        let rows = Rows::new(limits, Arc::clone(&filter));
+        let rows = Rows::new(limits, Arc::clone(&filters));
         let runner = Runner {
             cpu: engine.cpu.clone(),
             items: Arc::clone(items),

@@ -205,8 +205,8 @@ impl Report {
             line(
                 &mut out,
                 format_args!(
-                    "warning: {why}, so its files stay as they are, and {objects} of its objects \
-                     were loaded beside them: the lake has events of them twice"
+                    "warning: {why}, so its files stay as they are; {objects} of its objects were \
+                     loaded beside them, and the lake may have their events twice"
                 ),
             );
         }
@@ -255,6 +255,9 @@ impl Report {
             (0, _) => "nothing new: everything is in the lake already".to_owned(),
             _ => "all records are accounted for, none was lost".to_owned(),
         };
+        if self.beside.iter().any(|(_, objects)| *objects > 0) {
+            text += "; the lake may have events twice, see the warnings";
+        }
         if unrecognized > 0 {
             // Writing to a String cannot fail.
             let _ = write!(text, "; objects that no source knows, not read: {unrecognized}");

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
+    pump::ObjectError,
     store::{self, ObjectRef},
 };
 
@@ -122,6 +123,15 @@ impl Selection {
                 State::Loaded | State::Failed => {}
             }
         }
+        // What could not be opened is not worth to read its whole batch again if it still cannot be.
+        if let (State::Failed, Some(failure), true) = (entry.state, &entry.error, known)
+            && !failure.permanent
+            && !self.force
+            && let Err(error) = store::open(object, 1)
+        {
+            let why = ObjectError::Read(error.to_string()).to_string();
+            return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
+        }
         // What has changed replaces the rows of what was there.
         Ok(decide_again(source, entry, &self.filter, self.force || !known))
     }
@@ -129,6 +139,8 @@ impl Selection {
     /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
     pub fn rest(&mut self, id: &str) -> Result<Batch, LedgerError> {
         let mut batch = Batch::new(self.filter.clone());
+        // What is in the lake and has not changed stays: force cannot replace it.
+        let force = std::mem::take(&mut self.force);
         for entry in self.ledger.batch(id)?.into_values().flatten() {
             batch.generation = batch.generation.max(entry.generation + 1);
             let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
@@ -138,6 +150,7 @@ impl Selection {
                 batch.push(Item { object, key, source });
             }
         }
+        self.force = force;
         // It may have been loaded before.
         let id = batch.id();
         let earlier = self.ledger.batch(&id)?;
@@ -166,7 +179,7 @@ fn decide_again(
     filter: &Filter,
     again: bool,
 ) -> Decision {
-    let covered = known.filter.covers(filter) && !again;
+    let covered = known.covers(filter) && !again;
     let batch = known.batch.to_string();
     match (known.state, &known.error) {
         (State::Loaded, _) if covered => Decision::Skip { batch, rejected: known.rejected },
@@ -216,8 +229,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Objects to be noted.
     pub notes: Vec<Note>,
-    /// Which events are wanted.
-    pub filter: Filter,
+    /// Which events are wanted: those that one of these admits.
+    pub filters: Vec<Filter>,
     /// See [`Entry::generation`].
     pub generation: u32,
     /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
@@ -235,7 +248,7 @@ impl Batch {
             items: Vec::new(),
             notes: Vec::new(),
             kept: Vec::new(),
-            filter,
+            filters: vec![filter],
             generation: 0,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
@@ -320,7 +333,9 @@ impl Batch {
             for entry in entries {
                 self.generation = self.generation.max(entry.generation);
                 if matches!(entry.state, State::Loaded | State::Failed) {
-                    self.filter = self.filter.union(&entry.filter.into());
+                    for filter in entry.filters {
+                        Filter::from(filter).add_to(&mut self.filters);
+                    }
                     lake.extend(entry.files);
                 }
             }

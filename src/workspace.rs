@@ -14,9 +14,11 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Where a load writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,12 +143,47 @@ pub fn open(places: &Places) -> Result<(LakeLock, usize), FileError> {
         )),
         TryLockError::Error(error) => failed("lock", &path)(error),
     })?;
+    bind(places)?;
     for dir in [&folder, &places.state] {
         let probe = dir.join(".probe");
         fs::write(&probe, b"").map_err(failed("write", &probe))?;
         fs::remove_file(&probe).map_err(failed("remove", &probe))?;
     }
     Ok((LakeLock(lock), recover(places)?))
+}
+
+/// Makes sure that the state folder is the one of this lake: a ledger of another one would have
+/// objects skipped that this one does not hold. Both have the same id, which the first load makes.
+fn bind(places: &Places) -> Result<(), FileError> {
+    let paths = [places.lake.join("_trailhound/lake-id"), places.state.join("lake-id")];
+    let mut ids = Vec::new();
+    for path in &paths {
+        match fs::read_to_string(path) {
+            Ok(id) => ids.push(Some(id)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ids.push(None),
+            Err(error) => return Err(failed("read", path)(error)),
+        }
+    }
+    let id = match (&ids[0], &ids[1]) {
+        (Some(lake), Some(state)) if lake == state => return Ok(()),
+        (Some(lake), None) => lake.clone(),
+        (None, None) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let seed = format!("{} {} {now:?}", places.lake.display(), std::process::id());
+            format!("{:032x}\n", xxh3_128(seed.as_bytes()))
+        }
+        (_, Some(_)) => {
+            return Err(failed("use", &places.state)(io::Error::other(format!(
+                "this state folder is of another lake than {}, or that lake was removed: its ledger \
+                 would have objects skipped; give a state folder of its own, or remove it",
+                places.lake.display()
+            ))));
+        }
+    };
+    for path in &paths {
+        write_durably(path, id.as_bytes())?;
+    }
+    Ok(())
 }
 
 fn recover(places: &Places) -> Result<usize, FileError> {
@@ -269,6 +306,22 @@ mod tests {
         assert_eq!(super::open(&places).unwrap().1, 2);
         assert_eq!(fs::read(places.state.join("ledger/x.ndjson")).unwrap(), b"line");
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_state_folder_is_of_one_lake() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = places(dir.path());
+        drop(open(&first).unwrap());
+        drop(open(&first).unwrap());
+        let other = Places { lake: dir.path().join("other"), ..first.clone() };
+        let error = open(&other).unwrap_err().to_string();
+        assert!(error.contains("of another lake than"), "{error}");
+        fs::remove_dir_all(&first.lake).unwrap();
+        assert!(open(&first).is_err(), "the lake is not what it was");
+        // A lake may get a state folder of its own later.
+        let fresh = Places { state: dir.path().join("fresh"), ..other };
+        assert!(open(&fresh).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! # Maps to
 //! The place behind the value.
 //! # Known gaps
-//! A record that was cut where a value may follow, as behind a comma, takes the next one along.
+//! None.
 //! # Reference
 //! RFC 8259: a line's end is never inside of a string.
 
@@ -35,6 +35,9 @@ pub(super) struct Nested {
     line_start: bool,
     /// The last byte that was not blank.
     last: u8,
+    /// Bytes of earlier pieces.
+    seen: usize,
+    doubt: Option<usize>,
 }
 
 /// The inside of a string.
@@ -44,10 +47,12 @@ pub(super) struct Text {
     line_start: bool,
 }
 
-enum TextEnd {
-    /// One past the closing quote.
-    Closed(usize),
-    /// The brace of the next record: the string was cut.
+/// How a value ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// One past it.
+    Whole(usize),
+    /// At the brace of the next record: the value was cut.
     Cut(usize),
 }
 
@@ -69,9 +74,15 @@ impl Scan {
         matches!(self, Self::Nested(Nested { open: b'{', depth: 0, in_string: false, .. }))
     }
 
-    /// One past the value, if it ends in `bytes`.
-    pub(super) fn run(&mut self, bytes: &[u8]) -> Option<usize> {
-        match self {
+    /// Where a line starts with a brace that may be a value of this one, but is another record if
+    /// this one turns out to be broken. From the value's first byte on.
+    pub(super) fn doubt(&self) -> Option<usize> {
+        if let Self::Nested(nested) = self { nested.doubt } else { None }
+    }
+
+    /// The end of the value, if it ends in `bytes`.
+    pub(super) fn run(&mut self, bytes: &[u8]) -> Option<End> {
+        let whole = match self {
             Self::Line => memchr::memchr(b'\n', bytes),
             Self::Scalar { begun } => {
                 // The first byte is of the value whatever it is, so that a stray bracket is a
@@ -79,29 +90,34 @@ impl Scan {
                 let skip = usize::from(!std::mem::replace(begun, true) && !bytes.is_empty());
                 let ends =
                     |byte: &u8| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace();
-                Some(skip + bytes[skip..].iter().position(ends)?)
+                bytes[skip..].iter().position(ends).map(|len| skip + len)
             }
             Self::String(text, begun) => {
                 let skip = usize::from(!std::mem::replace(begun, true) && !bytes.is_empty());
-                match text.run(bytes, skip)? {
-                    TextEnd::Closed(end) | TextEnd::Cut(end) => Some(end),
-                }
+                return text.run(bytes, skip);
             }
-            Self::Nested(nested) => nested.run(bytes),
-        }
+            Self::Nested(nested) => return nested.run(bytes),
+        };
+        whole.map(End::Whole)
     }
 }
 
 impl Nested {
     /// One past the value, or where another record starts inside of it: a line that starts with a
     /// brace where no value can stand. That costs the records behind a cut one nothing.
-    fn run(&mut self, bytes: &[u8]) -> Option<usize> {
+    fn run(&mut self, bytes: &[u8]) -> Option<End> {
+        let end = self.find(bytes);
+        self.seen += bytes.len();
+        end
+    }
+
+    fn find(&mut self, bytes: &[u8]) -> Option<End> {
         let mut at = 0;
         loop {
             if self.in_string {
                 match self.text.run(bytes, at)? {
-                    TextEnd::Closed(end) => at = end,
-                    TextEnd::Cut(end) => return Some(end),
+                    End::Whole(end) => at = end,
+                    cut @ End::Cut(_) => return Some(cut),
                 }
                 self.in_string = false;
                 self.last = b'"';
@@ -109,8 +125,11 @@ impl Nested {
             let byte = *bytes.get(at)?;
             let line_start = std::mem::replace(&mut self.line_start, byte == b'\n');
             let may_be_value = matches!(self.last, b':' | b',' | b'[');
-            if byte == b'{' && line_start && !may_be_value && self.depth > 0 {
-                return Some(at);
+            if byte == b'{' && line_start && self.depth > 0 {
+                if !may_be_value {
+                    return Some(End::Cut(at));
+                }
+                self.doubt = self.doubt.or(Some(self.seen + at));
             }
             at += 1;
             if byte == b'"' {
@@ -120,7 +139,7 @@ impl Nested {
             } else if byte == self.close {
                 self.depth -= 1;
                 if self.depth == 0 {
-                    return Some(at);
+                    return Some(End::Whole(at));
                 }
             }
             if !byte.is_ascii_whitespace() {
@@ -132,16 +151,16 @@ impl Nested {
 
 impl Text {
     /// The end of the string, searching from `at`.
-    fn run(&mut self, bytes: &[u8], mut at: usize) -> Option<TextEnd> {
+    fn run(&mut self, bytes: &[u8], mut at: usize) -> Option<End> {
         loop {
             let byte = *bytes.get(at)?;
             let line_start = std::mem::replace(&mut self.line_start, byte == b'\n');
             if byte == b'{' && line_start {
-                return Some(TextEnd::Cut(at));
+                return Some(End::Cut(at));
             }
             let escaped = std::mem::replace(&mut self.escaped, false);
             if !escaped && byte == b'"' {
-                return Some(TextEnd::Closed(at + 1));
+                return Some(End::Whole(at + 1));
             }
             self.escaped = !escaped && byte == b'\\';
             at += 1;

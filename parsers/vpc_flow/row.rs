@@ -144,6 +144,12 @@ pub(super) struct Fields<'a> {
     leaves: Leaves<'a>,
 }
 
+/// A number, if it is spelled as numbers are: `+5` and `007` would lose their spelling.
+fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
+    let is_plain = !text.starts_with('+') && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| is_plain)
+}
+
 impl<'a> Fields<'a> {
     /// Splits a line by its columns.
     pub(super) fn read(
@@ -203,15 +209,15 @@ impl<'a> Fields<'a> {
     }
 
     fn int(&mut self, field: Field) -> Option<i32> {
-        self.parse(field, |text| text.parse().ok())
+        self.parse(field, number)
     }
 
     fn port(&mut self, field: Field) -> Option<i32> {
-        self.parse(field, |text| text.parse::<u16>().ok().map(i32::from))
+        self.parse(field, |text| number::<u16>(text).map(i32::from))
     }
 
     fn long(&mut self, field: Field) -> Option<i64> {
-        self.parse(field, |text| text.parse().ok())
+        self.parse(field, number)
     }
 
     /// Whole seconds as milliseconds (T5).
@@ -300,7 +306,7 @@ impl<'a> Fields<'a> {
         };
         let path = self.take(Field::TrafficPath);
         let boundary = path.map(|path| {
-            let known = path.parse::<usize>().ok().and_then(|number| {
+            let known = number::<usize>(path).and_then(|number| {
                 Some((number as i32 + 3, *BOUNDARIES.get(number.checked_sub(1)?)?))
             });
             known.unwrap_or((99, path))

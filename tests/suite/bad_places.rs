@@ -32,6 +32,23 @@ fn bench_of(objects: u64) -> Bench {
 }
 
 #[test]
+fn a_state_folder_of_another_lake_or_among_the_files_of_this_one_is_an_error() {
+    let bench = Bench::with([(&*trail_key("x"), records(&[event(0)]))]);
+    let state = bench.path("state");
+    let with_state = |lake: &str, state: &std::path::Path| {
+        let arguments = ["--state", state.to_str().unwrap()];
+        Run::of(&load_command(&bench.archive(), &bench.path(lake), &arguments).output().unwrap())
+    };
+    with_state("one", &state).expect(0, [1, 0], [1, 1, 0]);
+    let other = with_state("two", &state);
+    assert_eq!(other.code, 1);
+    assert!(other.stderr.contains("is of another lake"), "{}", other.stderr);
+    let inside = with_state("one", &bench.path("one/ext/state"));
+    assert_eq!(inside.code, 1);
+    assert!(inside.stderr.contains("among the files of the lake"), "{}", inside.stderr);
+}
+
+#[test]
 fn an_unreadable_file_is_named_with_its_cause_and_the_others_are_loaded() {
     let bench = bench_of(1);
     let dangling = bench.archive().join(trail_key("dangling"));

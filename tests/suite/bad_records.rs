@@ -298,7 +298,10 @@ fn flow_objects_that_were_joined_are_read_by_the_header_before_each_row() {
 #[test]
 fn a_cut_json_line_costs_itself_only() {
     let line = |n| raw_event(n, "\"x\":{\"y\":1}");
-    for cut in [20, 60, 100] {
+    let whole = line(1);
+    // Also where a value may follow.
+    let separators = whole.match_indices([':', ',', '{']).map(|(at, _)| at + 1).step_by(5);
+    for cut in [20, 60, 100].into_iter().chain(separators) {
         let text = format!("{}\n{}\n{}\n{}\n", line(0), &line(1)[..cut], line(2), line(3));
         let bench = Bench::with([(&*trail_key("lines"), gzip(text.as_bytes()))]);
         let (run, lake) = bench.load_checked(&[]);

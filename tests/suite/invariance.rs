@@ -36,7 +36,7 @@ fn read(key: &str, pieces: Vec<Bytes>, window: usize, chunk_rows: usize) -> Outc
     let key = ObjectKey::new(key);
     let parsers::Recognition::Source(source) = parsers::detect(&key) else { panic!("{key:?}") };
     let limits = Limits { rows: chunk_rows, input_bytes: 1 << 20 };
-    let mut rows = Rows::new(limits, Arc::new(Filter::default())).with_json();
+    let mut rows = Rows::new(limits, Arc::new([Filter::default()])).with_json();
     rows.begin_object(0);
     let mut pump =
         Pump::new((source.decoder)(&key.into()), Caps::default(), Vec::with_capacity(window));
