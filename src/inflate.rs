@@ -59,6 +59,11 @@ enum Format {
     },
 }
 
+/// How gzip data starts (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// How zstd data starts (RFC 8878).
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
 /// A decompressor for one object.
 pub struct Inflate {
     caps: Caps,
@@ -111,6 +116,12 @@ impl Inflate {
     /// Says that the object has ended. True if `run` must be called again with the returned bytes.
     pub fn finish(&mut self, input: &mut Bytes) -> Result<bool, InflateError> {
         match &self.format {
+            Format::Unknown if self.head == GZIP[..1] || self.head.starts_with(&GZIP) => {
+                Err(self.error("the gzip data ends early".into()))
+            }
+            Format::Unknown if self.head.len() > 1 && ZSTD.starts_with(&self.head) => {
+                Err(self.error("the zstd data ends early".into()))
+            }
             Format::Unknown if !self.head.is_empty() => {
                 // Shorter than any compressed object.
                 self.format = Format::Plain;
@@ -173,10 +184,10 @@ impl Inflate {
 }
 
 fn format_of(head: &[u8]) -> Result<Format, InflateError> {
-    if head.starts_with(&[0x1f, 0x8b]) {
+    if head.starts_with(&GZIP) {
         return Ok(Format::Gzip(None));
     }
-    if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+    if head.starts_with(&ZSTD) {
         let decoder = ZstdDecoder::new().and_then(|mut decoder| {
             decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
             Ok(decoder)
@@ -272,6 +283,9 @@ mod tests {
         let error = error.expect("it is cut");
         assert_eq!(error.what, "the gzip data ends early");
         assert!(text.starts_with(&found) && found.len() as u64 == error.out_bytes);
+        for cut in 1..12 {
+            assert!(inflate(&whole[..cut], 100, 4096).1.is_some(), "cut at {cut}");
+        }
 
         let mut bad_crc = whole.clone();
         let at = bad_crc.len() - 6;
