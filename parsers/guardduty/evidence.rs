@@ -9,14 +9,18 @@
 //! # Reference
 //! Mapping 5.3.
 
+mod network;
+mod process;
+
 use bumpalo::collections::Vec as BumpVec;
 
+pub(super) use self::network::coordinates;
+use self::network::is_valid;
 use super::{finding::Context, sequence};
 use crate::{
     ocsf::{
-        DnsQuery, Evidence, EvidenceApi, EvidenceConnection, EvidenceEndpoint, EvidenceResponse,
-        EvidenceUser, File, Fingerprint, FindingResource, Group, Location, ParentProcess, Process,
-        ProcessUser, Service, json,
+        DnsQuery, Evidence, EvidenceApi, EvidenceConnection, EvidenceResponse, EvidenceUser,
+        FindingResource, Group, Service, json,
     },
     tree::{Node, Reader},
 };
@@ -275,64 +279,6 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
-    /// The file at a place; with a `hash`.
-    fn file(&mut self, from: &'a Node<'a>, place: &str, name: Option<&'a str>) -> File<'a> {
-        let path = self.read.text(from, place);
-        let hashes = self.hashes(from, "hash");
-        file(path, name, hashes)
-    }
-
-    /// A hash, unless it is longer than `file_hash_t` may be (table G6).
-    fn hashes(&mut self, from: &'a Node<'a>, place: &str) -> &'a [Fingerprint<'a>] {
-        let Some(value) = self.read.copy(from, place) else { return &[] };
-        if value.chars().count() > 64 {
-            if self.add_text("hash", value) {
-                self.read.text(from, place);
-            }
-            return &[];
-        }
-        self.read.text(from, place);
-        let (id, algorithm) = match value.len() {
-            32 => (1, "MD5"),
-            40 => (2, "SHA-1"),
-            64 => (3, "SHA-256"),
-            _ => (99, "Other"),
-        };
-        let hash = Fingerprint {
-            algorithm_id: Some(id),
-            algorithm: Some(algorithm),
-            value: Some(value),
-        };
-        self.read.arena.alloc_slice_copy(&[hash])
-    }
-
-    fn process(&mut self, node: &'a Node<'a>) -> Process<'a> {
-        let read = &mut *self.read;
-        let created = read.time(node, "startTime");
-        let mut process = Process {
-            name: read.text(node, "name"),
-            pid: read.int(node, "pid"),
-            uid: read.text(node, "uuid"),
-            cmd_line: read.text(node, "commandLine"),
-            created_time: created,
-            created_time_dt: created,
-            user: ProcessUser {
-                name: read.text(node, "user"),
-                uid: read.text(node, "userId"),
-            },
-            lineage: lineage(node, read),
-            parent_process: ParentProcess { uid: read.text(node, "parentUuid") },
-            ..Process::default()
-        };
-        let path = self.read.text(node, "executablePath");
-        let hashes = self.hashes(node, "executableSha256");
-        process.file = file(path, None, hashes);
-        if !process.is_absent() && process.pid.is_none() && process.uid.is_none() {
-            process.uid = process.name.or(Some("Unknown"));
-        }
-        process
-    }
-
     /// `resource.accessKeyDetails` as a user.
     fn key_user(&mut self) -> EvidenceUser<'a> {
         let Some(key) = self.context.finding.get("resource.accessKeyDetails") else {
@@ -367,93 +313,6 @@ impl<'a> Builder<'a, '_> {
             groups: self.read.arena.alloc_slice_copy(&groups),
             ..EvidenceUser::default()
         })
-    }
-
-    fn connection(&mut self, body: &'a Node<'a>) -> EvidenceConnection<'a> {
-        let direction = self.read.text(body, "connectionDirection");
-        let protocol = self.read.text(body, "protocol");
-        let (direction_id, direction) = match direction {
-            None | Some("UNKNOWN") => (0, "Unknown"),
-            Some("INBOUND") => (1, "Inbound"),
-            Some("OUTBOUND") => (2, "Outbound"),
-            Some(other) => (99, other),
-        };
-        EvidenceConnection {
-            direction_id: Some(direction_id),
-            direction: Some(direction),
-            protocol_num: match protocol {
-                Some("TCP") => Some(6),
-                Some("UDP") => Some(17),
-                Some("ICMP") => Some(1),
-                _ => None,
-            },
-            protocol_name: protocol
-                .map(|protocol| self.read.alloc(&[&protocol.to_lowercase()])),
-        }
-    }
-
-    /// `remoteIpDetails` and `remotePortDetails`.
-    fn remote(&mut self, body: &'a Node<'a>) -> EvidenceEndpoint<'a> {
-        let port = self.read.port(body, "remotePortDetails.port");
-        let Some(details) = body.get("remoteIpDetails") else {
-            return EvidenceEndpoint { port, ..EvidenceEndpoint::default() };
-        };
-        let ip = self.address(details);
-        let location = details.get("geoLocation");
-        let mut location = Location {
-            city: self.read.text(details, "city.cityName"),
-            country: self.read.text(details, "country.countryCode"),
-            coordinates: location.map_or(&[], |place| coordinates(place, self.read)),
-            isp: None,
-        };
-        if location.country.is_none() {
-            location.country = self.read.text(details, "country.countryName");
-        }
-        if !location.is_absent() {
-            location.isp = self.read.copy(details, "organization.isp");
-        }
-        let organization = details.present("organization");
-        if let Some(organization) = organization.filter(|node| node.is_object()) {
-            self.add_node("remote_organization", organization);
-        }
-        EvidenceEndpoint { ip, port, location, ..EvidenceEndpoint::default() }
-    }
-
-    fn address(&mut self, details: &'a Node<'a>) -> Option<&'a str> {
-        let v4 = self.read.ip(details, "ipAddressV4");
-        if v4.is_some() { v4 } else { self.read.ip(details, "ipAddressV6") }
-    }
-
-    /// The instance that a finding is about, as an end of a connection.
-    fn local(&mut self, body: &'a Node<'a>) -> EvidenceEndpoint<'a> {
-        let mut local = EvidenceEndpoint {
-            port: self.read.port(body, "localPortDetails.port"),
-            ip: body.get("localIpDetails").and_then(|details| self.address(details)),
-            ..EvidenceEndpoint::default()
-        };
-        let instance = self.context.finding.get("resource.instanceDetails");
-        if let Some(instance) = instance {
-            local.instance_uid = self.read.text(instance, "instanceId");
-            let interfaces = instance.get("networkInterfaces").map(Node::list);
-            if let Some(interface) = interfaces.and_then(<[_]>::first) {
-                if local.ip.is_none() {
-                    local.ip = self.read.ip(interface, "privateIpAddress");
-                }
-                let v6 = interface.get("ipv6Addresses").and_then(|list| list.list().first());
-                if let Some(v6) = v6.filter(|_| local.ip.is_none()) {
-                    local.ip = self.read.ip(v6, "");
-                }
-                local.interface_uid = self.read.text(interface, "networkInterfaceId");
-                local.vpc_uid = self.read.text(interface, "vpcId");
-                local.subnet_uid = self.read.text(interface, "subnetId");
-            }
-        }
-        if !is_valid(&local) {
-            let first = self.resources.first();
-            let resource = first.and_then(|resource| resource.uid.or(resource.name));
-            local.uid = resource.or(self.context.arn).or(Some("Unknown"));
-        }
-        local
     }
 
     /// Adds the members of a body that have no place of their own to `data`.
@@ -539,59 +398,12 @@ impl<'a> Builder<'a, '_> {
     }
 }
 
-/// The constraint of `network_endpoint`.
-fn is_valid(endpoint: &EvidenceEndpoint<'_>) -> bool {
-    let EvidenceEndpoint { ip, uid, svc_name, instance_uid, interface_uid, .. } = endpoint;
-    [ip, uid, svc_name, instance_uid, interface_uid].iter().any(|id| id.is_some())
-}
-
 /// A user needs a name or a uid.
 fn named(mut user: EvidenceUser<'_>) -> EvidenceUser<'_> {
     if !user.is_absent() && user.name.is_none() && user.uid.is_none() {
         user.uid = user.credential_uid.or(Some("Unknown"));
     }
     user
-}
-
-fn file<'a>(
-    path: Option<&'a str>,
-    name: Option<&'a str>,
-    hashes: &'a [Fingerprint<'a>],
-) -> File<'a> {
-    if path.is_none() && name.is_none() && hashes.is_empty() {
-        return File::default();
-    }
-    let last = |path: &'a str| path.rsplit('/').next().filter(|name| !name.is_empty());
-    File {
-        name: name.or(path.and_then(last)).or(Some("Unknown")),
-        path,
-        type_id: Some(1),
-        r#type: Some("Regular File"),
-        hashes,
-    }
-}
-
-fn lineage<'a>(process: &'a Node<'a>, read: &mut Reader<'a>) -> &'a [Option<&'a str>] {
-    let mut lineage = BumpVec::new_in(read.arena);
-    for parent in process.objects("lineage") {
-        let path = read.text(parent, "executablePath");
-        let name = if path.is_some() { path } else { read.text(parent, "name") };
-        lineage.extend(name.map(Some));
-    }
-    lineage.into_bump_slice()
-}
-
-/// `[lon, lat]`, if both are numbers.
-pub(super) fn coordinates<'a>(place: &'a Node<'a>, read: &mut Reader<'a>) -> &'a [Option<f64>] {
-    let number = |name| {
-        let text = read.copy(place, name)?;
-        text.parse().ok().filter(|number: &f64| number.is_finite())
-    };
-    let (Some(lon), Some(lat)) = (number("lon"), number("lat")) else { return &[] };
-    for name in ["lon", "lat"] {
-        read.text(place, name);
-    }
-    read.arena.alloc_slice_copy(&[Some(lon), Some(lat)])
 }
 
 /// `hostname_t` of OCSF 1.1.0.
