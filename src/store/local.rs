@@ -3,11 +3,12 @@
 //! # Input
 //! A file, or a folder that is walked in the order of its names.
 //! # Maps to
-//! Objects; the root is the folder, for a single file the folder it lies in.
+//! Objects; the root is the folder, for a single file the folder it lies in; where that lies below a
+//! folder `AWSLogs`, the folder that holds this one.
 //! # Known gaps
 //! A name that is not UTF-8 is listed with its wrong bytes replaced, and then cannot be read.
 //! # Reference
-//! Design section 6, "load root".
+//! Design section 6, "load root"; mapping 1.6: ids are the same on every run over the same data.
 
 use std::{
     fs::{self, File, Metadata},
@@ -25,10 +26,15 @@ use super::ObjectRef;
 /// The objects below `path` in key order. Memory is that of the open folders only.
 pub fn list(path: &Path) -> io::Result<impl Iterator<Item = Result<ObjectRef, String>> + use<>> {
     let path = absolute(path)?;
-    let root = match (path.is_file(), path.parent()) {
-        (true, Some(parent)) => parent.to_owned(),
-        _ => path.clone(),
+    let folder = match (path.is_file(), path.parent()) {
+        (true, Some(parent)) => parent,
+        _ => &path,
     };
+    // A path below `AWSLogs` names the same objects as one above, so they have the same keys: ids
+    // of flow log rows are made of them.
+    let is_above = |folder: &&Path| folder.file_name().is_some_and(|name| name == "AWSLogs");
+    let above = folder.ancestors().filter(is_above).last().and_then(Path::parent);
+    let root = above.unwrap_or(folder).to_owned();
     let bucket: Arc<str> = root.to_string_lossy().into();
     let walk = WalkDir::new(&path).follow_links(true).sort_by_file_name();
     Ok(walk.into_iter().filter_map(move |entry| {

@@ -7,7 +7,8 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::{
-    ACCOUNTS, Bench, Lake, REGIONS, event, flow_key, flow_key_of, flow_line, flow_object, gzip,
+    ACCOUNTS, Bench, Lake, REGIONS, Run, event, flow_key, flow_key_of, flow_line, flow_object,
+    gzip, load_command,
     logs::{FLOW_HEADER, event_of_day, raw_event, raw_records},
     records, trail_key, trail_key_of, trailhound,
 };
@@ -134,7 +135,7 @@ fn an_empty_variable_asks_for_nothing_in_particular() {
     };
     let mut command = bench.load_command(&[]);
     empty(&mut command);
-    crate::support::Run::of(&command.output().unwrap()).expect(0, [1, 0], [1, 1, 0]);
+    Run::of(&command.output().unwrap()).expect(0, [1, 0], [1, 1, 0]);
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn a_single_file_is_loaded_by_its_name_alone() {
     let lake = bench.lake();
     let output =
         trailhound().args(["load", "--json", "--lake"]).arg(&lake.dir).arg(&path).output().unwrap();
-    let run = crate::support::Run::of(&output);
+    let run = Run::of(&output);
     run.expect(0, [1, 0], [1, 1, 0]);
     lake.check(&run.report);
     assert_eq!(lake.rows()[0].text("/metadata/log_name"), name);
@@ -240,11 +241,30 @@ fn filters_by_account_and_region_look_at_the_record_not_at_the_key() {
 }
 
 #[test]
+fn a_path_below_awslogs_gives_the_same_rows_as_the_whole_archive() {
+    let bench = Bench::with([(&*flow_key("x"), flow_object(0..3))]);
+    bench.load(&[]);
+    let whole = bench.lake().rows();
+    let file = bench.archive().join(flow_key("x"));
+    let below = file.ancestors().take_while(|path| *path != bench.archive());
+    for (number, path) in below.enumerate() {
+        let lake = bench.path(&format!("lake-{number}"));
+        let run = Run::of(&load_command(path, &lake, &[]).output().unwrap());
+        run.expect(0, [1, 0], [3, 3, 0]);
+        let rows = Lake::new(lake).rows();
+        assert!(rows.iter().zip(&whole).all(|(a, b)| a.event == b.event), "{}", path.display());
+        // And it is the same object for the ledger.
+        let run = Run::of(&load_command(path, &bench.lake().dir, &[]).output().unwrap());
+        assert_eq!(run.objects("skipped"), 1);
+    }
+}
+
+#[test]
 fn an_object_below_two_paths_is_loaded_once() {
     let bench = Bench::with([(&*trail_key("x"), records(&[event(0), event(1)]))]);
     let mut command = bench.load_command(&[]);
     command.arg(bench.archive().join("AWSLogs")).arg(bench.archive().join(trail_key("x")));
-    let run = crate::support::Run::of(&command.output().unwrap());
+    let run = Run::of(&command.output().unwrap());
     run.expect(0, [1, 0], [2, 2, 0]);
     bench.lake().check(&run.report);
 }
@@ -282,7 +302,7 @@ fn every_flag_can_come_from_the_environment() {
         .env("TRAILHOUND_STATE", bench.path("state"))
         .env("TRAILHOUND_STRICT", "0")
         .env("TRAILHOUND_FORCE", "0");
-    let run = crate::support::Run::of(&command.output().unwrap());
+    let run = Run::of(&command.output().unwrap());
     assert_eq!(run.code, 0);
     let lake = Lake { state: bench.path("state"), ..lake };
     lake.check(&run.report);
