@@ -70,10 +70,22 @@ fn detect(key: &ObjectKey) -> Detect {
 
 fn sniff(head: &Head<'_>) -> bool {
     let Head::Json(members) = head else { return false };
-    let identifying = ["eventTime", "eventName", "eventID"];
-    let others = ["eventVersion", "eventSource", "awsRegion", "userIdentity", "eventType"];
-    let known = sniff::count(members, &identifying);
-    looked_up(members).is_some() || known > 0 && known + sniff::count(members, &others) > 1
+    let has = |names: &[&str]| sniff::count(members, names) > 0;
+    looked_up(members).is_some()
+        || has(&["eventVersion", "eventSource"]) && has(&["eventTime", "eventName", "eventID"])
+}
+
+/// The record in a JSON text, as `lookup-events --query 'Events[].CloudTrailEvent'` gives them.
+pub(crate) fn record_in_text<'a>(
+    frame: &Frame<'a>,
+    arena: &'a Bump,
+) -> Option<(&'a str, &'a [Member<'a>])> {
+    let text = str::from_utf8(frame.bytes?).ok()?;
+    if !json::is_string(text) || !json::is_value(text) {
+        return None;
+    }
+    let raw = json::text(text, arena);
+    Some((raw, json::object(raw, arena)?.into_bump_slice()))
 }
 
 /// The record in what `aws cloudtrail lookup-events` gives: JSON in a text.
@@ -109,14 +121,20 @@ impl CloudTrail {
         let record = self.records_seen;
         self.records_seen += 1;
         let (arena, origin) = (&self.arena, &self.origin);
-        let pushed = members.and_then(|members| match looked_up(members) {
-            Some(event) => {
-                let raw = json::text(event, arena);
-                let members = json::object(raw, arena).ok_or("not JSON")?;
-                event::push(&members, Some(raw.as_bytes()), origin, arena, out)
-            }
-            None => event::push(members, frame.bytes, origin, arena, out),
-        });
+        let pushed = match members {
+            Ok(members) => match looked_up(members) {
+                Some(event) => {
+                    let raw = json::text(event, arena);
+                    let members = json::object(raw, arena).ok_or("not JSON");
+                    members.and_then(|of| event::push(&of, Some(raw.as_bytes()), origin, arena, out))
+                }
+                None => event::push(members, frame.bytes, origin, arena, out),
+            },
+            Err(reason) => match record_in_text(frame, arena) {
+                Some((raw, of)) => event::push(of, Some(raw.as_bytes()), origin, arena, out),
+                None => Err(reason),
+            },
+        };
         if let Err(reason) = pushed {
             let place =
                 Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };

@@ -43,6 +43,8 @@ pub static SOURCE: Source = Source {
     decoder: |origin| Box::new(GuardDuty::new(origin)),
 };
 
+/// `detail-type` of the EventBridge events that hold findings, as it is spelled.
+pub(crate) const DETAIL_TYPE: &str = "\"GuardDuty Finding\"";
 /// Members of a root object that hold a list of findings (Q4).
 const WRAPPERS: &[&str] = &["Findings", "findings"];
 
@@ -59,12 +61,13 @@ fn detect(key: &ObjectKey) -> Detect {
 
 fn sniff(head: &Head<'_>) -> bool {
     let Head::Json(members) = head else { return false };
+    // Of one of the two spellings the first two, and two of the others.
     [
-        ["schemaVersion", "accountId", "id", "type", "service", "resource", "severity"],
-        ["SchemaVersion", "AccountId", "Id", "Type", "Service", "Resource", "Severity"],
+        ["accountId", "type", "schemaVersion", "id", "arn", "service", "resource", "severity"],
+        ["AccountId", "Type", "SchemaVersion", "Id", "Arn", "Service", "Resource", "Severity"],
     ]
     .iter()
-    .any(|names| sniff::value(members, names[3]).is_some() && sniff::count(members, names) > 3)
+    .any(|names| sniff::count(members, &names[..2]) == 2 && sniff::count(members, names) > 3)
 }
 
 struct GuardDuty {
@@ -91,6 +94,10 @@ impl GuardDuty {
         self.records_seen += 1;
         let arena = &self.arena;
         let pushed = self.frames.object(frame, arena).and_then(|members| {
+            // A rule of EventBridge may match more than findings.
+            if sniff::value(members, "detail-type").is_some_and(|kind| kind != DETAIL_TYPE) {
+                return Err("not GuardDuty");
+            }
             let raw = str::from_utf8(frame.bytes.unwrap_or_default()).unwrap_or_default();
             let finding = read(raw, members, arena);
             finding::push(&finding, &self.origin, arena, out)

@@ -17,10 +17,7 @@ use bumpalo::Bump;
 
 use crate::{
     Decode, DecodeError, ErrorKind, Head, MAX_RECORD_BYTES, Origin, Rows, SOURCES, Source,
-    cloudtrail,
-    frame::JsonRecords,
-    guardduty,
-    json::{self, Member},
+    cloudtrail, frame::JsonRecords, guardduty, json::Member,
 };
 
 /// Members of root objects that hold lists of records of any source.
@@ -49,6 +46,8 @@ impl Decode for Sniffer {
         if self.decoder.is_none() {
             let source = match recognize(input, eof) {
                 Content::Source(source) => source,
+                Content::Empty if self.is_named_as_log() => return Ok(input.len()),
+                Content::Empty => return Err(not("empty")),
                 Content::Unknown if !eof && input.len() <= MAX_RECORD_BYTES => return Ok(0),
                 Content::Unknown => return Err(not("of no known source by its path or content")),
                 Content::Other(what) => return Err(not(what)),
@@ -67,6 +66,14 @@ impl Decode for Sniffer {
     }
 }
 
+impl Sniffer {
+    /// An empty object is a log without records if its name says that it is a log.
+    fn is_named_as_log(&self) -> bool {
+        let name = self.origin.key.file_name();
+        [".gz", ".zst", ".json", ".jsonl", ".log"].iter().any(|ending| name.ends_with(ending))
+    }
+}
+
 fn not(what: &'static str) -> DecodeError {
     DecodeError { what, byte: 0, kind: ErrorKind::OtherSource }
 }
@@ -74,6 +81,8 @@ fn not(what: &'static str) -> DecodeError {
 #[derive(Debug)]
 enum Content {
     Source(&'static Source),
+    /// There is nothing in it.
+    Empty,
     /// Known, and of no source; what it is.
     Other(&'static str),
     /// Known, and without events; what it is.
@@ -85,7 +94,7 @@ enum Content {
 fn recognize(input: &[u8], eof: bool) -> Content {
     let text = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input).trim_ascii_start();
     match text.first() {
-        None if eof => Content::Other("empty"),
+        None if eof => Content::Empty,
         None => Content::Unknown,
         Some(b'{' | b'[') => of_json(text, eof),
         Some(_) => of_text(text, eof),
@@ -96,13 +105,27 @@ fn of_json(text: &[u8], eof: bool) -> Content {
     let mut frames = JsonRecords::new(WRAPPERS);
     let mut rest = text;
     let arena = Bump::new();
+    let mut first = None;
     for _ in 0..MAX_RECORDS {
         let Ok(Some(frame)) = frames.next(&mut rest, eof) else {
             break;
         };
-        if let Ok(members) = frames.object(&frame, &arena) {
-            return of_record(members);
+        let found = match frames.object(&frame, &arena) {
+            Ok(members) => of_record(members),
+            // A record in a text.
+            Err(_) => match cloudtrail::record_in_text(&frame, &arena) {
+                Some((_, members)) => of_record(members),
+                None => continue,
+            },
+        };
+        // Behind what is not read there may be what is.
+        match found {
+            Content::Source(_) => return found,
+            other => first = first.or(Some(other)),
         }
+    }
+    if let Some(first) = first {
+        return first;
     }
     // A list without records: the name of the list is all there is.
     let holds = |name: &str| memchr::memmem::find(text, name.as_bytes()).is_some();
@@ -145,20 +168,21 @@ fn look_alike(members: &[Member<'_>]) -> Option<Content> {
     if all(&["digestStartTime", "logFiles"]) {
         return Some(Content::Excluded("CloudTrail digest"));
     }
+    if value(members, "eventSource").is_some_and(|source| source.starts_with("\"aws:")) {
+        return other("events for a Lambda function");
+    }
     if let Some(kind) = value(members, "detail-type") {
-        let detail = guardduty::detail(members).map(|detail| json::members(detail).collect());
-        let detail: Vec<Member<'_>> = detail.unwrap_or_default();
-        let is_finding = (guardduty::SOURCE.sniff)(&Head::Json(&detail));
         return match kind {
-            _ if is_finding => Some(Content::Source(&guardduty::SOURCE)),
+            guardduty::DETAIL_TYPE => Some(Content::Source(&guardduty::SOURCE)),
             _ if kind.contains("via CloudTrail") => other("CloudTrail in an EventBridge event"),
             _ if kind.contains("Security Hub") => other("Security Hub in an EventBridge event"),
-            _ => other("an EventBridge event of another source"),
+            _ => other("an EventBridge event that is no GuardDuty finding"),
         };
     }
     for (names, what) in [
         (&["configSnapshotId", "configurationItems"][..], "an AWS Config snapshot"),
         (&["ProductArn", "AwsAccountId"], "a Security Hub finding (ASFF)"),
+        (&["resourcesAffected", "category"], "a Macie finding"),
         (&["webaclId", "httpRequest"], "an AWS WAF log"),
         (&["query_name", "srcaddr"], "a Route 53 Resolver query log"),
         (&["logGroup", "logEvents"], "a CloudWatch Logs subscription record"),
@@ -201,11 +225,14 @@ mod tests {
             Content::Other(what) => format!("not: {what}"),
             Content::Excluded(what) => format!("excluded: {what}"),
             Content::Unknown => "unknown".to_owned(),
+            Content::Empty => "empty".to_owned(),
         }
     }
 
     #[test]
     fn each_source_is_known_in_all_its_forms() {
+        let foreign = r#"{"detail-type":"Inspector2 Finding","detail":{"type":"T"}}"#;
+        let text = r#"["{\"eventVersion\":\"1.09\",\"eventTime\":\"2024-05-01T00:00:00Z\"}"]"#;
         let event = r#"{"eventVersion":"1.09","eventTime":"2024-05-01T00:00:00Z","eventName":"x"}"#;
         let finding = r#"{"schemaVersion":"2.0","accountId":"1","id":"a","type":"T","service":{}}"#;
         let upper = r#"{"SchemaVersion":"2.0","AccountId":"1","Id":"a","Type":"T","Service":{}}"#;
@@ -218,6 +245,13 @@ mod tests {
             (format!("{event}\n{event}"), "cloudtrail"),
             (r#"{"Events":[{"EventId":"1","CloudTrailEvent":"{}"}]}"#.to_owned(), "cloudtrail"),
             ("{\"Records\": []}".to_owned(), "cloudtrail"),
+            (text.to_owned(), "cloudtrail"),
+            (
+                format!(
+                    "{foreign}\n{{\"detail-type\":\"GuardDuty Finding\",\"detail\":{finding}}}"
+                ),
+                "guardduty",
+            ),
             (finding.to_owned(), "guardduty"),
             (format!("{{\"Findings\":[{upper}]}}"), "guardduty"),
             (format!(r#"{{"detail-type":"GuardDuty Finding","detail":{finding}}}"#), "guardduty"),
@@ -250,9 +284,26 @@ mod tests {
                 "not: CloudTrail in an EventBridge event",
             ),
             (r#"{"a":1}"#, "not: JSON of no known source"),
+            (
+                r#"{"eventTime":"2024-05-01T00:00:00Z","eventName":"page_view","user":"x"}"#,
+                "not: JSON of no known source",
+            ),
+            (
+                r#"[{"id":"1","type":"TOXIC","severity":"HIGH","resource":{},"service":{}}]"#,
+                "not: JSON of no known source",
+            ),
+            (
+                r#"{"Records":[{"eventSource":"aws:dynamodb","eventName":"INSERT","eventID":"1"}]}"#,
+                "not: events for a Lambda function",
+            ),
+            (
+                r#"{"schemaVersion":"1.0","accountId":"1","id":"a","type":"SensitiveData:S3Object/Personal","severity":{},"category":"C","resourcesAffected":{}}"#,
+                "not: a Macie finding",
+            ),
             ("[]", "unknown"),
-            ("", "not: empty"),
+            ("", "empty"),
             ("start of the story", "not: text of no known source"),
+            ("start end\nfoo bar", "not: text of no known source"),
             ("version", "not: text of no known source"),
             ("PAR1\u{15}", "not: a Parquet file"),
         ] {
@@ -263,7 +314,7 @@ mod tests {
 
     #[test]
     fn less_than_a_record_is_not_enough_to_tell() {
-        let whole = r#"{"Records":[{"eventTime":"2024-05-01T00:00:00Z","eventName":"x"}]}"#;
+        let whole = r#"{"Records":[{"eventVersion":"1.09","eventName":"x"}]}"#;
         for end in 1..whole.len() - 2 {
             assert!(matches!(recognize(&whole.as_bytes()[..end], false), Content::Unknown));
         }

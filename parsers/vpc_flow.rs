@@ -57,9 +57,12 @@ fn detect(key: &ObjectKey) -> Detect {
 fn sniff(head: &Head<'_>) -> bool {
     let Head::Text(line) = head else { return false };
     if let Some(header) = Header::read(line) {
+        let of_flows = |column: &Column| matches!(column, Column::Known(field) if field.is_telling());
         let is_known = |column: &&Column| matches!(column, Column::Known(_));
         let known = header.columns.iter().filter(is_known).count();
-        return known > 1 && known * 2 >= header.columns.len();
+        return known > 2
+            && known * 2 >= header.columns.len()
+            && header.columns.iter().any(of_flows);
     }
     let statuses = ["OK", "NODATA", "SKIPDATA"];
     let ends_in_status = row::words(line).last().is_some_and(|last| statuses.contains(&last));

@@ -13,7 +13,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use parsers::accounts::{AccountInfo, Accounts};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// Digits of an account id; spreadsheets drop leading zeros.
 const ID_DIGITS: usize = 12;
@@ -27,16 +27,39 @@ struct ListAccounts {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ListedAccount {
+    #[serde(deserialize_with = "account_id")]
     id: String,
     #[serde(default)]
     name: String,
 }
 
+fn account_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    if is_id(&id) { Ok(id) } else { Err(D::Error::custom(no_id(&id))) }
+}
+
+fn no_id(id: &str) -> String {
+    format!("no account id: {id:?}; expected {ID_DIGITS} digits")
+}
+
 /// Reads a file. An error says where in it, and what was expected.
 pub fn read(path: &Path) -> Result<Accounts, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string());
-    text.and_then(|text| parse(&text))
+    let bytes = fs::read(path).map_err(|error| error.to_string());
+    bytes
+        .and_then(|bytes| {
+            let text = str::from_utf8(&bytes)
+                .map_err(|error| at(&bytes, error.valid_up_to(), "this is not UTF-8"))?;
+            parse(text)
+        })
         .map_err(|error| format!("cannot read the accounts file {}: {error}", path.display()))
+}
+
+/// An error at a byte of the text.
+fn at(text: &[u8], byte: usize, what: impl std::fmt::Display) -> String {
+    let before = &text[..byte.min(text.len())];
+    let line = before.split(|byte| *byte == b'\n').count();
+    let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    format!("line {line}, column {column}: {what}")
 }
 
 fn parse(text: &str) -> Result<Accounts, String> {
@@ -55,12 +78,16 @@ fn json(text: &str) -> Result<HashMap<String, AccountInfo>, String> {
             "line {line}, column {column}: not the output of `aws organizations list-accounts`: {error}"
         )
     })?;
-    let mut accounts = HashMap::new();
+    let mut accounts: HashMap<String, AccountInfo> = HashMap::new();
     for account in list.accounts {
-        if !is_id(&account.id) {
-            return Err(format!("\"Id\" is no account id: {:?}", account.id));
+        let info = AccountInfo { name: account.name, labels: Vec::new() };
+        check(&info).map_err(|what| at(text.as_bytes(), 0, what))?;
+        if accounts.get(&account.id).is_some_and(|earlier| *earlier != info) {
+            let second = text.rfind(&format!("\"{}\"", account.id)).unwrap_or(0);
+            let what = format!("account {} is there already, with another name", account.id);
+            return Err(at(text.as_bytes(), second, what));
         }
-        accounts.insert(account.id, AccountInfo { name: account.name, labels: Vec::new() });
+        accounts.insert(account.id, info);
     }
     Ok(accounts)
 }
@@ -82,23 +109,34 @@ fn csv(text: &str) -> Result<HashMap<String, AccountInfo>, String> {
         })
     };
     let (id_at, name_at) = (column("id")?, column("name")?);
-    let mut accounts: HashMap<String, (AccountInfo, u64)> = HashMap::new();
+    for (number, name) in columns.iter().enumerate() {
+        if name.is_empty() || columns[..number].contains(name) {
+            let number = number + 1;
+            return Err(format!(
+                "line 1, column {number}: no name of a column, or one twice: {name:?}"
+            ));
+        }
+    }
+    let mut accounts: HashMap<String, (AccountInfo, usize)> = HashMap::new();
     for record in reader.records() {
         let record = record.map_err(|error| match (error.position(), error.kind()) {
             (Some(at), csv::ErrorKind::UnequalLengths { expected_len, len, .. }) => format!(
                 "line {}, column {}: {len} fields, but the first line has {expected_len}",
-                at.line(),
+                line_at(at, text),
                 len.min(expected_len) + 1
             ),
-            (Some(at), _) => format!("line {}, column 1: {error}", at.line()),
+            (Some(at), _) => format!("line {}, column 1: {error}", line_at(at, text)),
             (None, _) => error.to_string(),
         })?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(&record, text);
         let at =
             |column: usize, what: String| format!("line {line}, column {}: {what}", column + 1);
+        if let Some(column) = record.iter().position(|value| value.contains('\n')) {
+            return Err(at(column, "a quote is not closed in this line".into()));
+        }
         let id = &record[id_at];
         if !is_id(id) {
-            return Err(at(id_at, format!("no account id: {id:?}; expected {ID_DIGITS} digits")));
+            return Err(at(id_at, no_id(id)));
         }
         let label = |(column, value): (usize, &str)| {
             let is_label = column != id_at && column != name_at && !value.is_empty();
@@ -106,6 +144,7 @@ fn csv(text: &str) -> Result<HashMap<String, AccountInfo>, String> {
         };
         let labels = record.iter().enumerate().filter_map(label).collect();
         let info = AccountInfo { name: record[name_at].to_owned(), labels };
+        check(&info).map_err(|what| at(name_at, what))?;
         if let Some((earlier, first)) = accounts.get(id)
             && *earlier != info
         {
@@ -117,6 +156,26 @@ fn csv(text: &str) -> Result<HashMap<String, AccountInfo>, String> {
         accounts.insert(id.to_owned(), (info, line));
     }
     Ok(accounts.into_iter().map(|(id, (info, _))| (id, info)).collect())
+}
+
+fn line_of(record: &csv::StringRecord, text: &str) -> usize {
+    record.position().map_or(0, |at| line_at(at, text))
+}
+
+/// The line of a record; the reader's own count leaves out empty lines.
+fn line_at(at: &csv::Position, text: &str) -> usize {
+    let start = (at.byte() as usize).min(text.len());
+    let blank = text[start..].bytes().take_while(u8::is_ascii_whitespace).count();
+    text[..start + blank].split('\n').count()
+}
+
+/// OCSF's limit of a text.
+fn check(info: &AccountInfo) -> Result<(), String> {
+    let longest = info.labels.iter().chain([&info.name]).map(|text| text.chars().count()).max();
+    if longest > Some(65_535) {
+        return Err("over 65,535 characters".into());
+    }
+    Ok(())
 }
 
 fn is_id(text: &str) -> bool {
@@ -167,6 +226,15 @@ mod tests {
             ("id,name\n", "line 1, column 1: there are no accounts"),
             ("{\"Accounts\":[\n{\"Name\":\"a\"}]}", "line 2, column 12: not the output of"),
             ("{\"Accounts\": 1}", "line 1, column 14: not the output of"),
+            ("{\"Accounts\":[\n{\"Id\":\"x\"}]}", "line 2, column 10: not the output of"),
+            (
+                "{\"Accounts\":[{\"Id\":\"1\",\"Name\":\"a\"},\n{\"Id\":\"1\",\"Name\":\"b\"}]}",
+                "line 2, column 7: account 1 is there already",
+            ),
+            ("id,name\n1,\"a\n2,b\n", "line 2, column 2: a quote is not closed"),
+            ("id,name\n\n\n\nx,a\n", "line 5, column 1: no account id"),
+            ("id,name,\n1,a,b\n", "line 1, column 3: no name of a column"),
+            ("id,name,name\n1,a,b\n", "line 1, column 3: no name of a column, or one twice"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");

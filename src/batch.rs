@@ -253,6 +253,7 @@ fn entries(
         etag: object.etag.clone(),
         size: object.size,
         source: None,
+        by_content: false,
         state: State::Loaded,
         records: RecordCounts::default(),
         filters: batch.filters.iter().map(Into::into).collect(),
@@ -275,6 +276,7 @@ fn entries(
         let error = result.error.as_ref();
         let entry = Entry {
             source: result.source.map(str::to_owned),
+            by_content: item.source.is_none(),
             state: error.map_or(State::Loaded, |(state, _)| *state),
             records: result.records,
             files,

@@ -132,6 +132,9 @@ pub struct Entry {
     /// Name of its source, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The source was told by its content: it is told again when the object is read again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_content: bool,
     /// What became of it.
     pub state: State,
     /// What became of its records.

@@ -232,7 +232,7 @@ impl<'s> Run<'s> {
         }
         self.batch(batch).await?;
         for (id, asked) in std::mem::take(&mut self.reload) {
-            match Batch::again(&self.selection.ledger, &id, &self.settings.filter) {
+            match Batch::again(&self.selection, &id) {
                 Ok(batch) => {
                     // They are read again after all, because others of their batch are.
                     let (skipped, failed) = self.settled.remove(&id).unwrap_or_default();

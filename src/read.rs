@@ -307,7 +307,9 @@ impl Runner {
         }
         if !self.accounts.is_empty() {
             let uids = chunk.partitions.iter().map(|partition| partition.account.as_str());
-            for uid in uids.filter(|uid| !uid.is_empty() && self.accounts.get(uid).is_none()) {
+            let has_name =
+                |uid: &str| self.accounts.get(uid).is_some_and(|info| !info.name.is_empty());
+            for uid in uids.filter(|uid| !uid.is_empty() && !has_name(uid)) {
                 if !self.report.unnamed_accounts.contains(uid) {
                     self.report.unnamed_accounts.insert(uid.to_owned());
                 }

@@ -217,7 +217,7 @@ impl Report {
             let (count, first) = (all.len(), first.join(", "));
             line(
                 &mut out,
-                format_args!("{count} accounts are not in the accounts file: {first}{more}"),
+                format_args!("{count} accounts have no name in the accounts file: {first}{more}"),
             );
         }
         for (title, named) in [("failed", &self.failures), ("not recognized", &self.unrecognized)] {

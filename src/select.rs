@@ -144,9 +144,10 @@ impl Selection {
         for entry in self.ledger.batch(id)?.into_values().flatten() {
             batch.generation = batch.generation.max(entry.generation + 1);
             let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
-            let key = ObjectKey::new(entry.key);
-            if matches!(self.decide(&object, &key)?, Decision::Reload { batch } if batch == id) {
-                let source = entry.source.as_deref().and_then(parsers::source);
+            let key = ObjectKey::new(entry.key.clone());
+            if matches!(self.decide(&object, &key)?, Decision::Reload { batch } if batch == id)
+                && let Ok(source) = self.source_again(&entry, &key)
+            {
                 batch.push(Item { object, key, source });
             }
         }
@@ -158,6 +159,22 @@ impl Selection {
             batch.replace(&id, earlier);
         }
         Ok(batch)
+    }
+
+    /// What reads an object again; none if its content must tell. An error if this version does not
+    /// have its source.
+    fn source_again(
+        &self,
+        entry: &Entry,
+        key: &ObjectKey,
+    ) -> Result<Option<&'static Source>, NoSuchSource> {
+        let by_content = matches!(parsers::detect(key), Recognition::ByContent);
+        match (&entry.source, self.source) {
+            (_, Some(wanted)) if by_content => Ok(Some(wanted)),
+            (Some(_), _) if by_content && entry.by_content => Ok(None),
+            (Some(name), _) => parsers::source(name).map(Some).ok_or(NoSuchSource),
+            (None, _) => Ok(None),
+        }
     }
 
     /// By the day in the key; events are delivered late, so a day of slack on both sides. Account
@@ -190,6 +207,9 @@ fn decide_again(
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
     }
 }
+
+/// The ledger names a source that this version does not have.
+struct NoSuchSource;
 
 /// The day of delivery as the ledger's folders name it.
 pub fn ledger_day(key: &ObjectKey) -> String {
@@ -289,34 +309,30 @@ impl Batch {
 
     /// A batch that was loaded before, with its objects as they are now. The filter admits what
     /// it admitted then, and what is asked for now.
-    pub fn again(ledger: &Ledger, id: &str, filter: &Filter) -> Result<Self, ReloadError> {
-        let mut batch = Self::new(filter.clone());
-        let entries = ledger.batch(id)?;
+    pub fn again(selection: &Selection, id: &str) -> Result<Self, ReloadError> {
+        let mut batch = Self::new(selection.filter.clone());
+        let entries = selection.ledger.batch(id)?;
         for (day, entry) in
             entries.iter().flat_map(|(day, list)| list.iter().map(move |e| (day, e)))
         {
-            let source = entry.source.as_deref().and_then(parsers::source);
-            if entry.state == State::Unrecognized || entry.state == State::Excluded {
-                // What is to be told by its content is looked at again, if it is still there.
-                let key = ObjectKey::new(entry.key.clone());
-                let by_content = matches!(parsers::detect(&key), Recognition::ByContent);
-                match store::locate(&entry.bucket, &entry.key).filter(|_| by_content) {
-                    Some(object) => batch.push(Item { object, key, source: None }),
-                    None => batch.kept.push((day.clone(), entry.clone())),
+            let key = ObjectKey::new(entry.key.clone());
+            let has_rows = matches!(entry.state, State::Loaded | State::Failed);
+            // Of what was not loaded only what is to be told by its content is looked at again.
+            let is_read = has_rows || matches!(parsers::detect(&key), Recognition::ByContent);
+            let source = match selection.source_again(entry, &key) {
+                Ok(source) if is_read => source,
+                _ => {
+                    batch.kept.push((day.clone(), entry.clone()));
+                    continue;
                 }
-                continue;
-            }
-            match source {
-                source if source.is_some() || entry.source.is_none() => {
-                    let Some(object) = store::locate(&entry.bucket, &entry.key) else {
-                        let path = store::location(&entry.bucket, &entry.key);
-                        return Err(ReloadError::Gone { batch: id.to_owned(), path });
-                    };
-                    let key = ObjectKey::new(entry.key.clone());
-                    batch.push(Item { object, key, source });
+            };
+            match store::locate(&entry.bucket, &entry.key) {
+                Some(object) => batch.push(Item { object, key, source }),
+                None if has_rows => {
+                    let path = store::location(&entry.bucket, &entry.key);
+                    return Err(ReloadError::Gone { batch: id.to_owned(), path });
                 }
-                // Of a source that this version does not have.
-                _ => batch.kept.push((day.clone(), entry.clone())),
+                None => batch.kept.push((day.clone(), entry.clone())),
             }
         }
         batch.replace(id, entries);

@@ -377,9 +377,11 @@ impl<'a> Builder<'a, '_> {
         ] {
             if !endpoint.is_absent() && !is_valid(endpoint) {
                 let endpoint = std::mem::take(endpoint);
-                if self.add(name) {
-                    endpoint.write_json(&mut self.data);
+                let mut name = name.to_owned();
+                while !self.add(&name) {
+                    name.push('_');
                 }
+                endpoint.write_json(&mut self.data);
             }
         }
         if evidence.is_absent() {

@@ -171,9 +171,8 @@ pub(super) fn push<'a>(
 }
 
 fn severity(text: Option<&str>) -> (i32, &'static str) {
-    let Some(number) = text.and_then(|text| text.parse::<f64>().ok()) else {
-        return (0, "Unknown");
-    };
+    let number = text.and_then(|text| text.parse().ok()).filter(|number: &f64| number.is_finite());
+    let Some(number) = number else { return (0, "Unknown") };
     let band = SEVERITIES.iter().find(|(end, ..)| number < *end);
     match band {
         Some(&(_, id, caption)) => (id, caption),
@@ -381,6 +380,8 @@ mod tests {
             ("10.1", 99),
             ("-1", 99),
             ("high", 0),
+            ("NaN", 0),
+            ("inf", 0),
         ] {
             assert_eq!(severity(Some(text)).0, id, "{text}");
         }

@@ -55,6 +55,22 @@ fields! {
     FlowDirection = "flow_direction", TrafficPath = "traffic_path",
 }
 
+impl Field {
+    /// True if its name is hardly found in other tables.
+    pub(super) fn is_telling(self) -> bool {
+        let telling = [
+            Self::AccountId,
+            Self::InterfaceId,
+            Self::SrcAddr,
+            Self::DstAddr,
+            Self::PktSrcAddr,
+            Self::PktDstAddr,
+            Self::LogStatus,
+        ];
+        telling.contains(&self)
+    }
+}
+
 /// The columns of the default format, version 2.
 pub(super) const DEFAULT_FORMAT: [Field; 14] = [
     Field::Version,

@@ -151,6 +151,45 @@ fn look_alikes_are_named_and_not_loaded() {
 }
 
 #[test]
+fn what_a_file_is_is_told_anew_whenever_it_is_read() {
+    let bench = Bench::with([("case/x", flow_object(0..2))]);
+    bench.load(&[]).expect(0, [1, 0], [2, 2, 0]);
+    bench.put("case/x", records(&[event(0)]));
+    let run = bench.load(&[]);
+    run.expect(0, [1, 0], [1, 1, 0]);
+    assert_eq!(run.report["by_source"]["cloudtrail"]["in"], 1);
+    bench.put("case/x", "no log any more\n");
+    let run = bench.load(&[]);
+    assert_eq!((run.code, run.objects("unrecognized")), (0, 1), "{run:?}");
+    assert_eq!(bench.lake().rows().len(), 0, "its old rows are replaced by nothing");
+
+    // A wrong source can be put right.
+    bench.put("case/x", records(&[event(0)]));
+    assert_eq!(bench.load(&["--source", "vpc_flow"]).code, 2);
+    bench.load(&["--force", "--source", "cloudtrail"]).expect(0, [1, 0], [1, 1, 0]);
+    // A given source stays, where the content may not tell.
+    bench.load(&["--force"]).expect(0, [1, 0], [1, 1, 0]);
+}
+
+#[test]
+fn findings_among_other_events_are_loaded_and_the_others_rejected() {
+    let finding = json!({ "schemaVersion": "2.0", "accountId": "111122223333", "id": "f",
+        "region": "us-east-1", "type": "Recon:EC2/Portscan", "severity": 9.1, "service": {},
+        "updatedAt": "2024-05-01T00:00:00Z" });
+    let ours = json!({ "detail-type": "GuardDuty Finding", "detail": finding });
+    let others = json!({ "detail-type": "Inspector2 Finding", "detail": { "type": "T",
+        "updatedAt": "2024-05-01T00:00:00Z" } });
+    for lines in [[&ours, &others], [&others, &ours]] {
+        let text = format!("{}\n{}\n", lines[0], lines[1]);
+        let bench = Bench::with([("events.json", text.into_bytes())]);
+        let (run, lake) = bench.load_checked(&[]);
+        run.expect(2, [1, 0], [2, 1, 1]);
+        assert_eq!(lake.rejects()[0]["reason"], "not GuardDuty");
+        assert_eq!(lake.rows()[0].event["severity"], "Critical");
+    }
+}
+
+#[test]
 fn a_case_folder_is_loaded_next_to_an_archive() {
     let bench = Bench::with([("case/notes.txt", b"read this first\n".to_vec())]);
     bench.put("case/export", flow_object(0..5));
@@ -186,7 +225,7 @@ fn names_of_accounts_go_to_every_record_and_unknown_accounts_are_told_once() {
         named += usize::from(is_known);
     }
     assert!(named > 5, "{named}");
-    let told = "1 accounts are not in the accounts file: 444455556666";
+    let told = "1 accounts have no name in the accounts file: 444455556666";
     assert_eq!(run.stderr.matches(told).count(), 1, "{}", run.stderr);
 
     // A wrong file is one error before anything is loaded.

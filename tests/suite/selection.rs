@@ -320,7 +320,7 @@ fn every_flag_can_come_from_the_environment() {
 #[test]
 fn the_summary_for_people_tells_what_was_lost_and_where_it_is() {
     let list = [event(0).to_string(), "null".into(), raw_event(1, "\"x\":1")];
-    let bench = Bench::with([(&*trail_key("x"), raw_records(&list)), ("stray", Vec::new())]);
+    let bench = Bench::with([(&*trail_key("x"), raw_records(&list)), ("stray", b"stray".to_vec())]);
     let output = trailhound()
         .arg("load")
         .arg(bench.archive())
@@ -336,7 +336,7 @@ fn the_summary_for_people_tells_what_was_lost_and_where_it_is() {
         "1 not recognized",
         "3 in, 2 in the lake, 1 rejected",
         "not an object",
-        "stray: empty",
+        "stray: text of no known source",
         "not everything is in the lake",
         rejects.to_str().unwrap(),
     ] {
