@@ -111,9 +111,7 @@ enum Stop {
 pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, StartError> {
     let started = Instant::now();
     let mut run = Run::start(settings, progress)?;
-    if let Err(stop) = run.all().await {
-        run.report.stopped = Some(stop.to_string());
-    }
+    run.all().await;
     run.report.seconds = started.elapsed().as_secs_f64();
     Ok(run.report)
 }
@@ -209,8 +207,10 @@ impl<'s> Run<'s> {
         })
     }
 
-    async fn all(&mut self) -> Result<(), Stop> {
+    /// Lists to the end also when the load has stopped, so that every object is in a count.
+    async fn all(&mut self) {
         let mut batch = Batch::new(self.settings.filter.clone());
+        let mut unreached = 0;
         for path in &std::mem::take(&mut self.paths) {
             let listing = match store::list(path) {
                 Ok(listing) => listing,
@@ -221,36 +221,62 @@ impl<'s> Run<'s> {
             };
             for object in listing {
                 match object {
-                    Ok(object) => self.place(object, &mut batch)?,
+                    Ok(_) if self.report.stopped.is_some() => unreached += 1,
+                    Ok(object) => {
+                        let placed = self.place(object, &mut batch);
+                        unreached += u64::from(placed.is_err());
+                        self.stop_on(placed);
+                    }
                     Err(error) => self.fail(path.display().to_string(), error),
                 }
                 if batch.is_full() {
                     let full = Batch::new(self.settings.filter.clone());
-                    self.batch(std::mem::replace(&mut batch, full)).await?;
+                    let done = self.batch(std::mem::replace(&mut batch, full)).await;
+                    self.stop_on(done);
                 }
             }
         }
-        self.batch(batch).await?;
+        let done = self.batch(batch).await;
+        self.stop_on(done);
         for (id, asked) in std::mem::take(&mut self.reload) {
-            match Batch::again(&self.selection, &id) {
-                Ok(batch) => {
-                    // They are read again after all, because others of their batch are.
-                    let (skipped, failed) = self.settled.remove(&id).unwrap_or_default();
-                    self.report.objects.skipped -= skipped;
-                    self.report.objects.failed -= failed;
-                    self.batch(batch).await?;
-                }
-                Err(ReloadError::Ledger(error)) => return Err(error.into()),
-                Err(error @ ReloadError::Gone { .. }) => {
-                    let batch = self.selection.rest(&id)?;
-                    self.report.beside.push((error.to_string(), batch.items.len()));
-                    // The others were asked for by force only, and are in the lake.
-                    self.report.objects.skipped += asked.saturating_sub(batch.items.len() as u64);
-                    self.batch(batch).await?;
-                }
+            if self.report.stopped.is_some() {
+                unreached += asked;
+            } else {
+                let done = self.again(&id, asked).await;
+                self.stop_on(done);
             }
         }
-        Ok(())
+        if unreached > 0 {
+            self.report.objects.failed += unreached - 1;
+            self.fail(format!("{unreached} objects"), "not reached before the load stopped".into());
+        }
+    }
+
+    fn stop_on(&mut self, done: Result<(), Stop>) {
+        if let Err(stop) = done {
+            self.report.stopped.get_or_insert(stop.to_string());
+        }
+    }
+
+    /// Loads a batch again, or what is left of it. That many objects asked for it.
+    async fn again(&mut self, id: &str, asked: u64) -> Result<(), Stop> {
+        match Batch::again(&self.selection, id) {
+            Ok(batch) => {
+                // They are read again after all, because others of their batch are.
+                let (skipped, failed) = self.settled.remove(id).unwrap_or_default();
+                self.report.objects.skipped -= skipped;
+                self.report.objects.failed -= failed;
+                self.batch(batch).await
+            }
+            Err(ReloadError::Ledger(error)) => Err(error.into()),
+            Err(error @ ReloadError::Gone { .. }) => {
+                let batch = self.selection.rest(id)?;
+                self.report.beside.push((error.to_string(), batch.items.len()));
+                // The others were asked for by force only, and are in the lake.
+                self.report.objects.skipped += asked.saturating_sub(batch.items.len() as u64);
+                self.batch(batch).await
+            }
+        }
     }
 
     fn fail(&mut self, name: String, why: String) {
@@ -319,6 +345,10 @@ impl<'s> Run<'s> {
             return Ok(());
         }
         let objects = batch.items.len() as u64;
+        if self.report.stopped.is_some() {
+            self.report.objects.failed += objects;
+            return Ok(());
+        }
         match batch::run(&self.engine, batch).await {
             Ok(outcome) => self.add(outcome),
             Err(error) => {

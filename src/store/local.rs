@@ -6,7 +6,7 @@
 //! Objects; the root is the folder, for a single file the folder it lies in; where that lies below a
 //! folder `AWSLogs`, the folder that holds this one.
 //! # Known gaps
-//! A name that is not UTF-8 is listed with its wrong bytes replaced, and then cannot be read.
+//! A file whose name is not UTF-8 is an error: keys are text.
 //! # Reference
 //! Design section 6, "load root"; mapping 1.6: ids are the same on every run over the same data.
 
@@ -47,6 +47,10 @@ pub fn list(path: &Path) -> io::Result<impl Iterator<Item = Result<ObjectRef, St
             Ok(entry) => entry,
             Err(error) => return Some(Err(error.to_string())),
         };
+        if entry.path().to_str().is_none() {
+            let path = entry.path().display();
+            return Some(Err(format!("{path}: its name is not UTF-8; give it another one")));
+        }
         let below = entry.path().strip_prefix(&root).unwrap_or(entry.path());
         let key = below.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
         let object = entry.metadata().map(|metadata| object(&bucket, key, &metadata));

@@ -176,6 +176,23 @@ fn load_with_file_limit(bench: &Bench, kb: u32) -> Run {
 }
 
 #[test]
+fn a_damaged_ledger_stops_the_load_with_its_line_and_every_object_in_a_count() {
+    let keys = ["a", "b", "c"].map(trail_key);
+    let objects = keys.iter().map(String::as_str).zip((0..).map(|n| records(&[event(n)])));
+    let bench = Bench::with(objects);
+    bench.load(&[]);
+    let ledger = bench.path("lake/_trailhound/ledger/v1");
+    let day = fs::read_dir(&ledger).unwrap().next().unwrap().unwrap().path();
+    let file = fs::read_dir(day).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen('\n', "\n{\"v\":", 1)).unwrap();
+    let run = bench.load(&[]);
+    assert_eq!((run.code, run.objects("failed")), (2, 3), "{run:?}");
+    assert!(run.stderr.contains(file.to_str().unwrap()), "{}", run.stderr);
+    assert!(run.stderr.contains("line 2 is damaged"), "{}", run.stderr);
+}
+
+#[test]
 fn a_full_disk_is_named_leaves_no_half_file_and_loses_nothing() {
     let bench = Bench::new();
     for n in 0..4 {
@@ -193,6 +210,7 @@ fn a_full_disk_is_named_leaves_no_half_file_and_loses_nothing() {
         assert_eq!(bench.lake().files().len(), 0, "no file of a batch that failed");
         assert_eq!(bench.lake().ledger().len(), 0);
         if kb > 0 {
+            assert_eq!(run.objects("failed"), 4, "every object is in a count");
             assert_eq!(bench.lake().open(), [] as [&str; 0], "it cleans up after itself");
         }
     }
