@@ -30,28 +30,36 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 /// A decoder that first finds out of which source its object is.
 pub struct Sniffer {
     origin: Origin,
+    fallback: Option<&'static Source>,
     found: Arc<OnceLock<&'static Source>>,
     decoder: Option<Box<dyn Decode>>,
 }
 
 impl Sniffer {
-    /// Tells the source by `found`, if it finds one.
-    pub fn new(origin: &Origin, found: Arc<OnceLock<&'static Source>>) -> Self {
-        Self { origin: origin.clone(), found, decoder: None }
+    /// Tells the source by `found`, if it finds one; else `fallback` reads it, if there is one.
+    pub fn new(
+        origin: &Origin,
+        fallback: Option<&'static Source>,
+        found: Arc<OnceLock<&'static Source>>,
+    ) -> Self {
+        Self { origin: origin.clone(), fallback, found, decoder: None }
     }
 }
 
 impl Decode for Sniffer {
     fn decode(&mut self, input: &[u8], eof: bool, out: &mut Rows) -> Result<usize, DecodeError> {
         if self.decoder.is_none() {
-            let source = match recognize(input, eof) {
-                Content::Source(source) => source,
-                Content::Empty if self.is_named_as_log() => return Ok(input.len()),
-                Content::Empty => return Err(not("empty")),
-                Content::Unknown if !eof && input.len() <= MAX_RECORD_BYTES => return Ok(0),
-                Content::Unknown => return Err(not("of no known source by its path or content")),
-                Content::Other(what) => return Err(not(what)),
-                Content::Excluded(what) => {
+            let source = match (recognize(input, eof), self.fallback) {
+                (Content::Source(source), _) => source,
+                (Content::Unknown, _) if !eof && input.len() <= MAX_RECORD_BYTES => return Ok(0),
+                (_, Some(fallback)) => fallback,
+                (Content::Empty, _) if self.is_named_as_log() => return Ok(input.len()),
+                (Content::Empty, _) => return Err(not("empty")),
+                (Content::Unknown, _) => {
+                    return Err(not("of no known source by its path or content"));
+                }
+                (Content::Other(what), _) => return Err(not(what)),
+                (Content::Excluded(what), _) => {
                     return Err(DecodeError { what, byte: 0, kind: ErrorKind::Excluded });
                 }
             };

@@ -276,7 +276,7 @@ fn entries(
         let error = result.error.as_ref();
         let entry = Entry {
             source: result.source.map(str::to_owned),
-            by_content: item.source.is_none(),
+            by_content: item.source.is_none() && result.source != item.fallback.map(|s| s.name),
             state: error.map_or(State::Loaded, |(state, _)| *state),
             records: result.records,
             files,

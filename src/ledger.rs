@@ -225,7 +225,7 @@ impl Ledger {
     }
 
     /// What is known of the object at this place. Of several batches that which has its content
-    /// as it is now, has rows of it, had a filter that covers this one, and is the newest.
+    /// as it is now, has rows of it, is the newest, and had a filter that covers this one.
     pub fn find(
         &mut self,
         day: &str,
@@ -248,9 +248,15 @@ impl Ledger {
         let all = std::iter::successors(first, |known| known.other.as_deref());
         let worth = |known: &&Known| {
             let covers = known.covers(filter);
-            (known.is_of(object), known.has_rows(), covers, known.generation)
+            (known.is_of(object), known.has_rows(), known.generation, covers)
         };
         Ok(all.max_by_key(worth))
+    }
+
+    /// Forgets what was read, because batches were committed since.
+    pub fn forget(&mut self) {
+        self.days.clear();
+        self.cached = 0;
     }
 
     /// Every entry of a batch, by day.

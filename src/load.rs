@@ -18,6 +18,7 @@ use std::{
 };
 
 use parsers::{Accounts, Filter, ObjectKey, Source};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     batch::{self, BatchError, Engine, Outcome},
@@ -26,8 +27,8 @@ use crate::{
     inflate::Caps,
     ledger::{Ledger, LedgerError, State},
     progress::Progress,
-    report::Report,
-    select::{Batch, Decision, Item, Note, ReloadError, Selection},
+    report::{ObjectTotals, Report},
+    select::{Asked, Batch, Decision, Item, Note, ReloadError, Selection},
     store,
     workspace::{self, FileError, LakeLock, Places},
 };
@@ -137,10 +138,10 @@ struct Run<'s> {
     engine: Engine,
     selection: Selection,
     report: Report,
-    /// Batches to be loaded again, with the number of objects that asked for it.
-    reload: BTreeMap<String, u64>,
-    /// Objects counted as skipped, and as failed before, for each batch.
-    settled: BTreeMap<String, (u64, u64)>,
+    /// Batches to be loaded again, with the objects that asked for it.
+    reload: BTreeMap<String, Asked>,
+    /// Objects of each batch that were counted without being read.
+    settled: BTreeMap<String, ObjectTotals>,
 }
 
 impl<'s> Run<'s> {
@@ -238,11 +239,12 @@ impl<'s> Run<'s> {
         }
         let done = self.batch(batch).await;
         self.stop_on(done);
+        self.selection.ledger.forget();
         for (id, asked) in std::mem::take(&mut self.reload) {
             if self.report.stopped.is_some() {
-                unreached += asked;
+                unreached += asked.len() as u64;
             } else {
-                let done = self.again(&id, asked).await;
+                let done = self.again(&id, &asked).await;
                 self.stop_on(done);
             }
         }
@@ -258,22 +260,25 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// Loads a batch again, or what is left of it. That many objects asked for it.
-    async fn again(&mut self, id: &str, asked: u64) -> Result<(), Stop> {
-        match Batch::again(&self.selection, id) {
+    /// Loads a batch again, or what is left of it.
+    async fn again(&mut self, id: &str, asked: &Asked) -> Result<(), Stop> {
+        match Batch::again(&mut self.selection, id, asked) {
             Ok(batch) => {
                 // They are read again after all, because others of their batch are.
-                let (skipped, failed) = self.settled.remove(id).unwrap_or_default();
-                self.report.objects.skipped -= skipped;
-                self.report.objects.failed -= failed;
+                let settled = self.settled.remove(id).unwrap_or_default();
+                let objects = &mut self.report.objects;
+                objects.skipped -= settled.skipped;
+                objects.failed -= settled.failed;
+                objects.unrecognized -= settled.unrecognized;
+                objects.excluded -= settled.excluded;
                 self.batch(batch).await
             }
             Err(ReloadError::Ledger(error)) => Err(error.into()),
             Err(error @ ReloadError::Gone { .. }) => {
-                let batch = self.selection.rest(id)?;
+                let batch = self.selection.rest(id, asked)?;
                 self.report.beside.push((error.to_string(), batch.items.len()));
                 // The others were asked for by force only, and are in the lake.
-                self.report.objects.skipped += asked.saturating_sub(batch.items.len() as u64);
+                self.report.objects.skipped += asked.len().saturating_sub(batch.items.len()) as u64;
                 self.batch(batch).await
             }
         }
@@ -295,27 +300,33 @@ impl<'s> Run<'s> {
                 None
             }
             Decision::Skip { batch, rejected } => {
-                self.settled.entry(batch).or_default().0 += 1;
+                self.settled.entry(batch).or_default().skipped += 1;
                 self.report.objects.skipped += 1;
                 self.report.rejected_before += rejected;
                 None
             }
             Decision::KnownFailure { batch, why } => {
-                self.settled.entry(batch).or_default().1 += 1;
+                self.settled.entry(batch).or_default().failed += 1;
                 self.fail(object.location(), format!("{why} (known from an earlier load)"));
                 None
             }
-            Decision::Unrecognized { why, known } => {
+            Decision::Unrecognized { why, known, batch } => {
+                if let Some(batch) = batch {
+                    self.settled.entry(batch).or_default().unrecognized += 1;
+                }
                 self.report.objects.unrecognized += 1;
                 self.report.unrecognized.add(object.location(), why.as_str());
                 Some((State::Unrecognized, why)).filter(|_| !known)
             }
-            Decision::Excluded { what, known } => {
+            Decision::Excluded { what, known, batch } => {
+                if let Some(batch) = batch {
+                    self.settled.entry(batch).or_default().excluded += 1;
+                }
                 self.report.objects.excluded += 1;
                 Some((State::Excluded, what)).filter(|_| !known)
             }
             Decision::Load(source) => {
-                batch.push(Item { object, key, source });
+                batch.push(Item { object, key, source, fallback: None });
                 return Ok(());
             }
             Decision::Reload { batch } => {
@@ -323,7 +334,8 @@ impl<'s> Run<'s> {
                     self.report.objects.loaded += 1;
                     self.report.bytes_in += object.size;
                 } else {
-                    *self.reload.entry(batch).or_default() += 1;
+                    let location = xxh3_64(object.location().as_bytes());
+                    self.reload.entry(batch).or_default().insert(location);
                 }
                 return Ok(());
             }

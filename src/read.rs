@@ -199,7 +199,7 @@ impl Runner {
         } else {
             let found = Arc::<OnceLock<_>>::default();
             self.sniffed.insert(object, Arc::clone(&found));
-            Box::new(Sniffer::new(&origin, found))
+            Box::new(Sniffer::new(&origin, item.fallback, found))
         }
     }
 

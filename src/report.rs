@@ -104,9 +104,15 @@ pub struct Named {
 impl Named {
     /// Adds an object.
     pub fn add(&mut self, name: impl Into<String>, why: impl Into<String>) {
+        let (name, why) = (name.into(), why.into());
+        if let Some((_, known)) = self.names.iter_mut().find(|(known, _)| *known == name) {
+            // Read again after all: the later word counts.
+            *known = why;
+            return;
+        }
         self.count += 1;
         if self.names.len() < NAMED {
-            self.names.push((name.into(), why.into()));
+            self.names.push((name, why));
         }
     }
 }

@@ -10,10 +10,10 @@
 //! # Reference
 //! Design section 6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
@@ -51,6 +51,8 @@ pub enum Decision {
         why: String,
         /// The ledger has it.
         known: bool,
+        /// The batch that reads it again, if that batch is loaded again.
+        batch: Option<String>,
     },
     /// It holds no events.
     Excluded {
@@ -58,6 +60,8 @@ pub enum Decision {
         what: String,
         /// The ledger has it.
         known: bool,
+        /// The batch that reads it again, if that batch is loaded again.
+        batch: Option<String>,
     },
     /// To be read, by its content if there is no source.
     Load(Option<&'static Source>),
@@ -99,10 +103,10 @@ impl Selection {
         let known = entry.is_some_and(|entry| entry.is_of(object));
         let source = match recognition {
             Recognition::Excluded(what) => {
-                return Ok(Decision::Excluded { what: what.to_owned(), known });
+                return Ok(Decision::Excluded { what: what.to_owned(), known, batch: None });
             }
             Recognition::Unrecognized(why) => {
-                return Ok(Decision::Unrecognized { why: why.to_owned(), known });
+                return Ok(Decision::Unrecognized { why: why.to_owned(), known, batch: None });
             }
             Recognition::Source(source) => Some(source),
             Recognition::ByContent => None,
@@ -113,13 +117,16 @@ impl Selection {
             && (source.is_none() || entry.was_read)
         {
             let what = error.what.clone();
+            let batch = source.is_none().then(|| entry.batch.to_string());
             match entry.state {
                 // Another version may know more.
                 State::Unrecognized | State::Excluded if self.force && source.is_none() => {
                     return Ok(Decision::Reload { batch: entry.batch.to_string() });
                 }
-                State::Unrecognized => return Ok(Decision::Unrecognized { why: what, known }),
-                State::Excluded => return Ok(Decision::Excluded { what, known }),
+                State::Unrecognized => {
+                    return Ok(Decision::Unrecognized { why: what, known, batch });
+                }
+                State::Excluded => return Ok(Decision::Excluded { what, known, batch }),
                 State::Loaded | State::Failed => {}
             }
         }
@@ -132,12 +139,18 @@ impl Selection {
             let why = ObjectError::Read(error.to_string()).to_string();
             return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
         }
+        // What was not recognized is in a batch as well: it is told anew with that one.
+        if matches!(entry.state, State::Unrecognized | State::Excluded)
+            && matches!(parsers::detect(key), Recognition::ByContent)
+        {
+            return Ok(Decision::Reload { batch: entry.batch.to_string() });
+        }
         // What has changed replaces the rows of what was there.
         Ok(decide_again(source, entry, &self.filter, self.force || !known))
     }
 
     /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
-    pub fn rest(&mut self, id: &str) -> Result<Batch, LedgerError> {
+    pub fn rest(&mut self, id: &str, asked: &Asked) -> Result<Batch, LedgerError> {
         let mut batch = Batch::new(self.filter.clone());
         // What is in the lake and has not changed stays: force cannot replace it.
         let force = std::mem::take(&mut self.force);
@@ -146,9 +159,9 @@ impl Selection {
             let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
             let key = ObjectKey::new(entry.key.clone());
             if matches!(self.decide(&object, &key)?, Decision::Reload { batch } if batch == id)
-                && let Ok(source) = self.source_again(&entry, &key)
+                && let Ok((source, fallback)) = self.source_again(&entry, &key, asked)
             {
-                batch.push(Item { object, key, source });
+                batch.push(Item { object, key, source, fallback });
             }
         }
         self.force = force;
@@ -161,20 +174,26 @@ impl Selection {
         Ok(batch)
     }
 
-    /// What reads an object again; none if its content must tell. An error if this version does not
-    /// have its source.
+    /// What reads an object again, see [`Item`]. An error if this version does not have its source.
     fn source_again(
         &self,
         entry: &Entry,
         key: &ObjectKey,
-    ) -> Result<Option<&'static Source>, NoSuchSource> {
-        let by_content = matches!(parsers::detect(key), Recognition::ByContent);
-        match (&entry.source, self.source) {
-            (_, Some(wanted)) if by_content => Ok(Some(wanted)),
-            (Some(_), _) if by_content && entry.by_content => Ok(None),
-            (Some(name), _) => parsers::source(name).map(Some).ok_or(NoSuchSource),
-            (None, _) => Ok(None),
+        asked: &Asked,
+    ) -> Result<Reading, NoSuchSource> {
+        let earlier = entry.source.as_deref().map(|name| parsers::source(name).ok_or(NoSuchSource));
+        if !matches!(parsers::detect(key), Recognition::ByContent) {
+            return Ok((earlier.transpose()?, None));
         }
+        // The wanted source is for what was asked for and is not known by its content.
+        let location = store::location(&entry.bucket, &entry.key);
+        let is_asked = asked.contains(&xxh3_64(location.as_bytes()));
+        if self.source.is_some() && is_asked && (self.force || !entry.by_content) {
+            return Ok((self.source, None));
+        }
+        // One that was given earlier may have been wrong, but may be all there is.
+        let given = earlier.transpose()?.filter(|_| !entry.by_content);
+        Ok((None, given))
     }
 
     /// By the day in the key; events are delivered late, so a day of slack on both sides. Account
@@ -238,7 +257,14 @@ pub struct Item {
     pub key: ObjectKey,
     /// What reads it; none if its content must tell.
     pub source: Option<&'static Source>,
+    /// What reads it if its content does not tell.
+    pub fallback: Option<&'static Source>,
 }
+
+type Reading = (Option<&'static Source>, Option<&'static Source>);
+
+/// Hashes of the locations of objects that asked for a batch to be loaded again.
+pub type Asked = HashSet<u64>;
 
 /// Objects that are loaded and committed together.
 #[derive(Debug)]
@@ -309,7 +335,7 @@ impl Batch {
 
     /// A batch that was loaded before, with its objects as they are now. The filter admits what
     /// it admitted then, and what is asked for now.
-    pub fn again(selection: &Selection, id: &str) -> Result<Self, ReloadError> {
+    pub fn again(selection: &mut Selection, id: &str, asked: &Asked) -> Result<Self, ReloadError> {
         let mut batch = Self::new(selection.filter.clone());
         let entries = selection.ledger.batch(id)?;
         for (day, entry) in
@@ -319,15 +345,21 @@ impl Batch {
             let has_rows = matches!(entry.state, State::Loaded | State::Failed);
             // Of what was not loaded only what is to be told by its content is looked at again.
             let is_read = has_rows || matches!(parsers::detect(&key), Recognition::ByContent);
-            let source = match selection.source_again(entry, &key) {
-                Ok(source) if is_read => source,
+            let (source, fallback) = match selection.source_again(entry, &key, asked) {
+                Ok(reading) if is_read => reading,
                 _ => {
                     batch.kept.push((day.clone(), entry.clone()));
                     continue;
                 }
             };
             match store::locate(&entry.bucket, &entry.key) {
-                Some(object) => batch.push(Item { object, key, source }),
+                Some(object) => {
+                    // What another batch has by now leaves this one, so that nothing is there twice.
+                    let owner = selection.ledger.find(day, &object, &selection.filter)?;
+                    if owner.is_none_or(|owner| *owner.batch == *id) {
+                        batch.push(Item { object, key, source, fallback });
+                    }
+                }
                 None if has_rows => {
                     let path = store::location(&entry.bucket, &entry.key);
                     return Err(ReloadError::Gone { batch: id.to_owned(), path });

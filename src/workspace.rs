@@ -166,6 +166,13 @@ fn bind(places: &Places) -> Result<(), FileError> {
     }
     let id = match (&ids[0], &ids[1]) {
         (Some(lake), Some(state)) if lake == state => return Ok(()),
+        (Some(_), None) if places.lake.join("ext").exists() => {
+            return Err(failed("use", &places.state)(io::Error::other(format!(
+                "the lake {} was loaded with another state folder: without its ledger everything \
+                 would be loaded a second time; give that one",
+                places.lake.display()
+            ))));
+        }
         (Some(lake), None) => lake.clone(),
         (None, None) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -319,7 +326,7 @@ mod tests {
         assert!(error.contains("of another lake than"), "{error}");
         fs::remove_dir_all(&first.lake).unwrap();
         assert!(open(&first).is_err(), "the lake is not what it was");
-        // A lake may get a state folder of its own later.
+        // An empty lake may get another state folder.
         let fresh = Places { state: dir.path().join("fresh"), ..other };
         assert!(open(&fresh).is_ok());
     }

@@ -163,12 +163,52 @@ fn what_a_file_is_is_told_anew_whenever_it_is_read() {
     assert_eq!((run.code, run.objects("unrecognized")), (0, 1), "{run:?}");
     assert_eq!(bench.lake().rows().len(), 0, "its old rows are replaced by nothing");
 
-    // A wrong source can be put right.
+    // A wrong source is put right when the file is read again, by its content or by a right one.
     bench.put("case/x", records(&[event(0)]));
     assert_eq!(bench.load(&["--source", "vpc_flow"]).code, 2);
-    bench.load(&["--force", "--source", "cloudtrail"]).expect(0, [1, 0], [1, 1, 0]);
-    // A given source stays, where the content may not tell.
     bench.load(&["--force"]).expect(0, [1, 0], [1, 1, 0]);
+    assert_eq!(bench.load(&["--force", "--source", "vpc_flow"]).code, 2);
+    bench.load(&["--force", "--source", "cloudtrail"]).expect(0, [1, 0], [1, 1, 0]);
+
+    // A given source stays where the content does not tell.
+    let bench = Bench::with([("case/y", b"start end\n1714521600 1714521660\n".to_vec())]);
+    assert_eq!(bench.load(&[]).objects("unrecognized"), 1);
+    bench.load(&["--source", "vpc_flow"]).expect(0, [1, 0], [1, 1, 0]);
+    bench.load(&["--force"]).expect(0, [1, 0], [1, 1, 0]);
+    bench.load(&["--force"]).expect(0, [1, 0], [1, 1, 0]);
+    assert_eq!(bench.lake().rows().len(), 1);
+}
+
+#[test]
+fn a_given_source_does_not_reach_what_was_not_asked_for() {
+    let bench = Bench::with([("1", flow_object(0..5)), ("2", records(&[event(0)]))]);
+    bench.load(&[]).expect(0, [2, 0], [6, 6, 0]);
+    bench.put("2", records(&[event(0), event(1)]));
+    bench.load(&["--source", "cloudtrail"]).expect(0, [2, 0], [7, 7, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 7);
+}
+
+#[test]
+fn an_object_is_in_one_batch_also_when_it_becomes_recognizable_or_comes_back() {
+    let bench = Bench::with([("1", records(&[event(0)])), ("2", b"{\"a\":1}".to_vec())]);
+    bench.load(&[]);
+    bench.put("2", flow_object(0..5));
+    bench.put("1", records(&[event(0), event(1)]));
+    let run = bench.load(&[]);
+    assert_eq!((run.code, run.objects("loaded")), (0, 2), "{run:?}");
+    assert_eq!(bench.lake().check_ledger().len(), 7);
+    bench.load(&["--force"]).expect(0, [2, 0], [7, 7, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 7);
+
+    // Loaded beside a batch of which an object is gone; once that is back, force tidies up.
+    let saved = fs::read(bench.archive().join("1")).unwrap();
+    fs::remove_file(bench.archive().join("1")).unwrap();
+    bench.put("2", flow_object(0..6));
+    bench.load(&[]).expect(0, [1, 0], [6, 6, 0]);
+    assert_eq!(bench.lake().rows().len(), 13);
+    bench.put("1", saved);
+    bench.load(&["--force"]).expect(0, [2, 0], [8, 8, 0]);
+    assert_eq!(bench.lake().check_ledger().len(), 8, "the old rows are gone");
 }
 
 #[test]
