@@ -26,9 +26,10 @@ mod members;
 use bumpalo::Bump;
 
 use crate::{
-    Decode, DecodeError, Detect, ErrorKind, Head, ObjectKey, Origin, Place, Rows, Source,
-    frame::{Frame, JsonRecords},
+    Detect, Head, ObjectKey, Origin, Rows, Source,
+    frame::{Frame, Record},
     json::{self, Member},
+    records::{JsonDecoder, JsonSource},
     sniff,
 };
 
@@ -43,7 +44,7 @@ pub static SOURCE: Source = Source {
     detect,
     sniff,
     uid_by_position: false,
-    decoder: |origin| Box::new(CloudTrail::new(origin)),
+    decoder: |origin| Box::new(JsonDecoder::new(&RECORDS, origin)),
 };
 
 fn detect(key: &ObjectKey) -> Detect {
@@ -76,14 +77,14 @@ fn sniff(head: &Head<'_>) -> bool {
 }
 
 /// The record in a JSON text, as `lookup-events --query 'Events[].CloudTrailEvent'` gives them.
-pub(crate) fn record_in_text<'a>(
-    frame: &Frame<'a>,
-    arena: &'a Bump,
-) -> Option<(&'a str, &'a [Member<'a>])> {
+pub(crate) fn record_in_text<'a>(frame: &Frame<'a>, arena: &'a Bump) -> Option<Record<'a>> {
     let text = str::from_utf8(frame.bytes?).ok()?;
-    if !json::is_string(text) || !json::is_value(text) {
-        return None;
-    }
+    let is_text = json::is_string(text) && json::is_value(text);
+    is_text.then(|| of_text(text, arena)).flatten()
+}
+
+/// The record in a JSON text.
+fn of_text<'a>(text: &'a str, arena: &'a Bump) -> Option<Record<'a>> {
     let raw = json::text(text, arena);
     Some((raw, json::object(raw, arena)?.into_bump_slice()))
 }
@@ -93,68 +94,29 @@ fn looked_up<'a>(members: &[Member<'a>]) -> Option<&'a str> {
     sniff::value(members, "CloudTrailEvent").filter(|event| json::is_string(event))
 }
 
-struct CloudTrail {
-    origin: Origin,
-    frames: JsonRecords,
-    arena: Bump,
-    records_seen: u64,
-}
+static RECORDS: JsonSource = JsonSource {
+    wrappers: &["Records", "Events"],
+    foreign: |members| {
+        is_s3_notification(members).then_some("an S3 event notification, not CloudTrail")
+    },
+    push,
+};
 
-impl CloudTrail {
-    fn new(origin: &Origin) -> Self {
-        Self {
-            origin: origin.clone(),
-            frames: JsonRecords::new(&["Records", "Events"]),
-            arena: Bump::new(),
-            records_seen: 0,
-        }
-    }
-
-    fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) -> Result<(), DecodeError> {
-        crate::reset(&mut self.arena);
-        let members = self.frames.object(frame, &self.arena);
-        if self.records_seen == 0 && members.is_ok_and(is_s3_notification) {
-            let what = "an S3 event notification, not CloudTrail";
-            return Err(DecodeError { what, byte: frame.byte, kind: ErrorKind::OtherSource });
-        }
-        out.begin_record(frame.len as usize);
-        let record = self.records_seen;
-        self.records_seen += 1;
-        let (arena, origin) = (&self.arena, &self.origin);
-        let pushed = match members {
-            Ok(members) => match looked_up(members) {
-                Some(event) => {
-                    let raw = json::text(event, arena);
-                    let members = json::object(raw, arena).ok_or("not JSON");
-                    members.and_then(|of| event::push(&of, Some(raw.as_bytes()), origin, arena, out))
-                }
-                None => event::push(members, frame.bytes, origin, arena, out),
-            },
-            Err(reason) => match record_in_text(frame, arena) {
-                Some((raw, of)) => event::push(of, Some(raw.as_bytes()), origin, arena, out),
-                None => Err(reason),
-            },
-        };
-        if let Err(reason) = pushed {
-            let place =
-                Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };
-            out.reject(reason, place);
-        }
-        Ok(())
-    }
-}
-
-impl Decode for CloudTrail {
-    fn decode(&mut self, input: &[u8], eof: bool, out: &mut Rows) -> Result<usize, DecodeError> {
-        let mut rest = input;
-        while let Some(frame) = self.frames.next(&mut rest, eof)? {
-            self.record(&frame, out)?;
-            if out.is_full() {
-                break;
-            }
-        }
-        Ok(input.len() - rest.len())
-    }
+fn push<'a>(
+    record: Result<Record<'a>, &'static str>,
+    frame: &Frame<'a>,
+    origin: &'a Origin,
+    arena: &'a Bump,
+    out: &mut Rows,
+) -> Result<(), &'static str> {
+    let (raw, members) = match record {
+        Ok((raw, members)) => match looked_up(members) {
+            Some(event) => of_text(event, arena).ok_or("not JSON")?,
+            None => (raw, members),
+        },
+        Err(reason) => record_in_text(frame, arena).ok_or(reason)?,
+    };
+    event::push(members, raw, origin, arena, out)
 }
 
 #[cfg(test)]

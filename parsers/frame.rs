@@ -22,6 +22,9 @@ mod scan;
 
 use scan::{End, Scan};
 
+/// A record that is a JSON object: its text, and its members.
+pub type Record<'a> = (&'a str, &'a [Member<'a>]);
+
 /// A record as it lies in the object.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -143,12 +146,12 @@ impl JsonRecords {
         }
     }
 
-    /// The members of the last record, or why it is to be rejected (mapping 1.8).
+    /// The last record, or why it is to be rejected (mapping 1.8).
     pub fn object<'a>(
         &self,
         frame: &Frame<'a>,
         arena: &'a Bump,
-    ) -> Result<&'a [Member<'a>], &'static str> {
+    ) -> Result<Record<'a>, &'static str> {
         let bytes = frame.bytes.ok_or("too long")?;
         let text = str::from_utf8(bytes).map_err(|_| "invalid UTF-8")?;
         if !text.starts_with('{') {
@@ -156,9 +159,9 @@ impl JsonRecords {
         }
         if frame.checked {
             let member = |(key, value): &Span| (&text[key.clone()], &text[value.clone()]);
-            return Ok(arena.alloc_slice_fill_iter(self.members.iter().map(member)));
+            return Ok((text, arena.alloc_slice_fill_iter(self.members.iter().map(member))));
         }
-        Ok(json::object(text, arena).ok_or("not JSON")?.into_bump_slice())
+        Ok((text, json::object(text, arena).ok_or("not JSON")?.into_bump_slice()))
     }
 
     /// The next whole record; None if `input` holds none. Consumes it from `input`.
@@ -183,10 +186,12 @@ impl JsonRecords {
                     return Ok(Some(Frame { checked: true, ..frame }));
                 }
             }
-            match scan.run(&input[self.position.scanned..]) {
+            let end = scan.run(&input[self.position.scanned..]);
+            let doubt = scan.doubt().filter(|_| self.position.dropped == 0);
+            match end {
                 Some(end) => {
-                    let end = match (end, scan.doubt()) {
-                        (End::Cut(_), Some(doubt)) if self.position.dropped == 0 => doubt,
+                    let end = match (end, doubt) {
+                        (End::Cut(_), Some(doubt)) => doubt,
                         (End::Whole(end) | End::Cut(end), _) => self.position.scanned + end,
                     };
                     // A broken record ends with its line.
@@ -207,13 +212,12 @@ impl JsonRecords {
                     self.scan = None;
                     return Ok(Some(self.position.frame(input, input.len())));
                 }
-                None if eof && self.position.dropped == 0 && scan.doubt().is_some() => {
-                    let end = scan.doubt().unwrap_or_default();
-                    self.scan = None;
-                    let end = input[..end].trim_ascii_end().len();
-                    return Ok(Some(self.position.frame(input, end)));
-                }
                 None => {
+                    if let Some(doubt) = doubt.filter(|_| eof) {
+                        self.scan = None;
+                        let end = input[..doubt].trim_ascii_end().len();
+                        return Ok(Some(self.position.frame(input, end)));
+                    }
                     self.position.unfinished(input);
                     return self.at_end(input, eof);
                 }

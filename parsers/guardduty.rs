@@ -24,9 +24,10 @@ mod sequence;
 use bumpalo::Bump;
 
 use crate::{
-    Decode, DecodeError, Detect, Head, ObjectKey, Origin, Place, Rows, Source,
-    frame::{Frame, JsonRecords},
+    Detect, Head, ObjectKey, Origin, Rows, Source,
+    frame::{Frame, Record},
     json::{self, Member},
+    records::{JsonDecoder, JsonSource},
     sniff,
     tree::{Keys, Node},
 };
@@ -40,7 +41,7 @@ pub static SOURCE: Source = Source {
     detect,
     sniff,
     uid_by_position: false,
-    decoder: |origin| Box::new(GuardDuty::new(origin)),
+    decoder: |origin| Box::new(JsonDecoder::new(&RECORDS, origin)),
 };
 
 /// `detail-type` of the EventBridge events that hold findings, as it is spelled.
@@ -70,44 +71,21 @@ fn sniff(head: &Head<'_>) -> bool {
     .any(|names| sniff::count(members, &names[..2]) == 2 && sniff::count(members, names) > 3)
 }
 
-struct GuardDuty {
-    origin: Origin,
-    frames: JsonRecords,
-    arena: Bump,
-    records_seen: u64,
-}
+static RECORDS: JsonSource = JsonSource { wrappers: WRAPPERS, foreign: |_| None, push };
 
-impl GuardDuty {
-    fn new(origin: &Origin) -> Self {
-        Self {
-            origin: origin.clone(),
-            frames: JsonRecords::new(WRAPPERS),
-            arena: Bump::new(),
-            records_seen: 0,
-        }
+fn push<'a>(
+    record: Result<Record<'a>, &'static str>,
+    _: &Frame<'a>,
+    origin: &'a Origin,
+    arena: &'a Bump,
+    out: &mut Rows,
+) -> Result<(), &'static str> {
+    let (raw, members) = record?;
+    // A rule of EventBridge may match more than findings.
+    if sniff::value(members, "detail-type").is_some_and(|kind| kind != DETAIL_TYPE) {
+        return Err("not GuardDuty");
     }
-
-    fn record(&mut self, frame: &Frame<'_>, out: &mut Rows) {
-        crate::reset(&mut self.arena);
-        out.begin_record(frame.len as usize);
-        let record = self.records_seen;
-        self.records_seen += 1;
-        let arena = &self.arena;
-        let pushed = self.frames.object(frame, arena).and_then(|members| {
-            // A rule of EventBridge may match more than findings.
-            if sniff::value(members, "detail-type").is_some_and(|kind| kind != DETAIL_TYPE) {
-                return Err("not GuardDuty");
-            }
-            let raw = str::from_utf8(frame.bytes.unwrap_or_default()).unwrap_or_default();
-            let finding = read(raw, members, arena);
-            finding::push(&finding, &self.origin, arena, out)
-        });
-        if let Err(reason) = pushed {
-            let place =
-                Place { record, byte: frame.byte, len: frame.len, raw: frame.bytes, header: None };
-            out.reject(reason, place);
-        }
-    }
+    finding::push(&read(raw, members, arena), origin, arena, out)
 }
 
 /// The finding of a record: the record itself, or what its EventBridge envelope holds.
@@ -128,24 +106,10 @@ pub(crate) fn detail<'a>(members: &[Member<'a>]) -> Option<&'a str> {
 
 /// Findings of the API shape have keys that start in upper case (Q3).
 fn keys(members: &[Member<'_>]) -> Keys {
-    let has = |name: &str| members.iter().any(|(key, _)| *key == name);
-    if has("Id") && has("Type") {
+    if sniff::count(members, &["Id", "Type"]) == 2 {
         Keys::LowerFirst { except: "AffectedResources" }
     } else {
         Keys::AsTheyAre
-    }
-}
-
-impl Decode for GuardDuty {
-    fn decode(&mut self, input: &[u8], eof: bool, out: &mut Rows) -> Result<usize, DecodeError> {
-        let mut rest = input;
-        while let Some(frame) = self.frames.next(&mut rest, eof)? {
-            self.record(&frame, out);
-            if out.is_full() {
-                break;
-            }
-        }
-        Ok(input.len() - rest.len())
     }
 }
 

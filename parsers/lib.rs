@@ -21,6 +21,7 @@ mod golden;
 pub mod json;
 pub mod key;
 pub mod ocsf;
+mod records;
 mod rows;
 mod sniff;
 mod source;
@@ -29,6 +30,7 @@ mod tree;
 pub mod unmapped;
 
 use bumpalo::Bump;
+use xxhash_rust::xxh3::xxh3_128;
 
 pub use accounts::{Accounts, Origin};
 pub use key::ObjectKey;
@@ -84,6 +86,12 @@ pub fn detect(key: &ObjectKey) -> Recognition {
 pub(crate) fn hex(hash: u128) -> [u8; 32] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     std::array::from_fn(|at| DIGITS[(hash >> (124 - 4 * at)) as usize & 15])
+}
+
+/// An id for a record that has none: XXH3-128 of its bytes (mapping 1.6).
+pub(crate) fn hash_uid<'a>(raw: &str, arena: &'a Bump) -> &'a str {
+    let digits = hex(xxh3_128(raw.as_bytes()));
+    arena.alloc_str(str::from_utf8(&digits).expect("digits are ASCII"))
 }
 
 /// Empties an arena, and gives back what a rare record of megabytes made it take.

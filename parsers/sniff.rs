@@ -119,7 +119,7 @@ fn of_json(text: &[u8], eof: bool) -> Content {
             break;
         };
         let found = match frames.object(&frame, &arena) {
-            Ok(members) => of_record(members),
+            Ok((_, members)) => of_record(members),
             // A record in a text.
             Err(_) => match cloudtrail::record_in_text(&frame, &arena) {
                 Some((_, members)) => of_record(members),

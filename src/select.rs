@@ -87,10 +87,21 @@ pub struct Selection {
 impl Selection {
     /// What is to be done with an object.
     pub fn decide(&mut self, object: &ObjectRef, key: &ObjectKey) -> Result<Decision, LedgerError> {
+        self.decide_with(self.force, object, key)
+    }
+
+    fn decide_with(
+        &mut self,
+        force: bool,
+        object: &ObjectRef,
+        key: &ObjectKey,
+    ) -> Result<Decision, LedgerError> {
         if self.is_left_out(key) {
             return Ok(Decision::LeftOut);
         }
-        let recognition = match (parsers::detect(key), self.source) {
+        let found = parsers::detect(key);
+        let by_content = matches!(found, Recognition::ByContent);
+        let recognition = match (found, self.source) {
             (Recognition::Source(found), Some(wanted)) if found.name != wanted.name => {
                 return Ok(Decision::LeftOut);
             }
@@ -120,7 +131,7 @@ impl Selection {
             let batch = source.is_none().then(|| entry.batch.to_string());
             match entry.state {
                 // Another version may know more.
-                State::Unrecognized | State::Excluded if self.force && source.is_none() => {
+                State::Unrecognized | State::Excluded if force && source.is_none() => {
                     return Ok(Decision::Reload { batch: entry.batch.to_string() });
                 }
                 State::Unrecognized => {
@@ -133,38 +144,35 @@ impl Selection {
         // What could not be opened is not worth to read its whole batch again if it still cannot be.
         if let (State::Failed, Some(failure), true) = (entry.state, &entry.error, known)
             && !failure.permanent
-            && !self.force
+            && !force
             && let Err(error) = store::open(object, 1)
         {
             let why = ObjectError::Read(error.to_string()).to_string();
             return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
         }
         // What was not recognized is in a batch as well: it is told anew with that one.
-        if matches!(entry.state, State::Unrecognized | State::Excluded)
-            && matches!(parsers::detect(key), Recognition::ByContent)
-        {
+        if by_content && matches!(entry.state, State::Unrecognized | State::Excluded) {
             return Ok(Decision::Reload { batch: entry.batch.to_string() });
         }
         // What has changed replaces the rows of what was there.
-        Ok(decide_again(source, entry, &self.filter, self.force || !known))
+        Ok(decide_again(source, entry, &self.filter, force || !known))
     }
 
     /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
     pub fn rest(&mut self, id: &str, asked: &Asked) -> Result<Batch, LedgerError> {
         let mut batch = Batch::new(self.filter.clone());
-        // What is in the lake and has not changed stays: force cannot replace it.
-        let force = std::mem::take(&mut self.force);
         for entry in self.ledger.batch(id)?.into_values().flatten() {
             batch.generation = batch.generation.max(entry.generation + 1);
             let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
             let key = ObjectKey::new(entry.key.clone());
-            if matches!(self.decide(&object, &key)?, Decision::Reload { batch } if batch == id)
-                && let Ok((source, fallback)) = self.source_again(&entry, &key, asked)
+            // What is in the lake and has not changed stays: force cannot replace it.
+            let decision = self.decide_with(false, &object, &key)?;
+            if matches!(decision, Decision::Reload { batch } if batch == id)
+                && let Ok((source, fallback)) = self.source_again(false, &entry, &key, asked)
             {
                 batch.push(Item { object, key, source, fallback });
             }
         }
-        self.force = force;
         // It may have been loaded before.
         let id = batch.id();
         let earlier = self.ledger.batch(&id)?;
@@ -177,6 +185,7 @@ impl Selection {
     /// What reads an object again, see [`Item`]. An error if this version does not have its source.
     fn source_again(
         &self,
+        force: bool,
         entry: &Entry,
         key: &ObjectKey,
         asked: &Asked,
@@ -188,7 +197,7 @@ impl Selection {
         // The wanted source is for what was asked for and is not known by its content.
         let location = store::location(&entry.bucket, &entry.key);
         let is_asked = asked.contains(&xxh3_64(location.as_bytes()));
-        if self.source.is_some() && is_asked && (self.force || !entry.by_content) {
+        if self.source.is_some() && is_asked && (force || !entry.by_content) {
             return Ok((self.source, None));
         }
         // One that was given earlier may have been wrong, but may be all there is.
@@ -345,13 +354,14 @@ impl Batch {
             let has_rows = matches!(entry.state, State::Loaded | State::Failed);
             // Of what was not loaded only what is to be told by its content is looked at again.
             let is_read = has_rows || matches!(parsers::detect(&key), Recognition::ByContent);
-            let (source, fallback) = match selection.source_again(entry, &key, asked) {
-                Ok(reading) if is_read => reading,
-                _ => {
-                    batch.kept.push((day.clone(), entry.clone()));
-                    continue;
-                }
-            };
+            let (source, fallback) =
+                match selection.source_again(selection.force, entry, &key, asked) {
+                    Ok(reading) if is_read => reading,
+                    _ => {
+                        batch.kept.push((day.clone(), entry.clone()));
+                        continue;
+                    }
+                };
             match store::locate(&entry.bucket, &entry.key) {
                 Some(object) => {
                     // What another batch has by now leaves this one, so that nothing is there twice.

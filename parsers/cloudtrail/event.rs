@@ -13,7 +13,6 @@
 use std::net::IpAddr;
 
 use bumpalo::{Bump, collections::Vec as BumpVec};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     activity::{Activity, activity},
@@ -126,7 +125,7 @@ macro_rules! event {
 /// Maps one record and keeps the event, or says why it cannot.
 pub(super) fn push(
     members: &[Member<'_>],
-    raw: Option<&[u8]>,
+    raw: &str,
     origin: &Origin,
     arena: &Bump,
     out: &mut Rows,
@@ -144,7 +143,6 @@ pub(super) fn push(
         return Err("unsupported category");
     }
     if is(record.event_category, "Insight") || is(record.event_type, "AwsCloudTrailInsight") {
-        let raw = str::from_utf8(raw.unwrap_or_default()).unwrap_or_default();
         return insight::push(members, raw, origin, arena, out);
     }
     let time = taker.time("eventTime", record.event_time).ok_or("no time")?;
@@ -219,16 +217,14 @@ fn common<'a>(
     time: i64,
     source: Option<&'a str>,
     name: Option<&'a str>,
-    raw: Option<&[u8]>,
+    raw: &str,
     origin: &'a Origin,
     actor: Actor<'a>,
     taker: &mut Taker<'a>,
 ) -> Common<'a> {
     let arena = taker.arena;
-    let uid = taker.text("eventID", record.event_id).unwrap_or_else(|| {
-        let hash = crate::hex(xxh3_128(raw.unwrap_or_default()));
-        str::from_utf8(arena.alloc(hash)).unwrap_or_default()
-    });
+    let uid =
+        taker.text("eventID", record.event_id).unwrap_or_else(|| crate::hash_uid(raw, arena));
     let category = taker.text("eventCategory", record.event_category);
     let recipient = peek_text(record.recipient_account_id, arena);
     taker.leave("recipientAccountId", record.recipient_account_id);

@@ -11,7 +11,6 @@
 //! <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-insights-fields-trails.html>.
 
 use bumpalo::Bump;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     Origin, Rows,
@@ -34,10 +33,7 @@ pub(super) fn push(
     let record = &Node::of(raw, members, Keys::AsTheyAre, arena);
     let mut read = Reader::new(arena);
     let time = read.time(record, "eventTime").ok_or("no time")?;
-    let uid = read.text(record, "eventID").unwrap_or_else(|| {
-        let hash = crate::hex(xxh3_128(raw.as_bytes()));
-        read.alloc(&[str::from_utf8(&hash).unwrap_or_default()])
-    });
+    let uid = read.text(record, "eventID").unwrap_or_else(|| crate::hash_uid(raw, arena));
     read.parse(record, "eventCategory", |text| (text == "Insight").then_some(()));
     let account = read
         .copy(record, "recipientAccountId")

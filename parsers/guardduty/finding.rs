@@ -10,7 +10,6 @@
 //! Mapping 5.2.
 
 use bumpalo::{Bump, collections::Vec as BumpVec};
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::{evidence, resource, sequence};
 use crate::{
@@ -73,9 +72,9 @@ pub(super) fn push<'a>(
     let last_seen = read.time(finding, "service.eventLastSeen");
     let time = updated.or(created).or(last_seen).ok_or("no time")?;
     let id = read.text(finding, "id");
-    let uid = if let Some(id) = id { read.alloc(&[id, ":", itoa::Buffer::new().format(time)]) } else {
-        let hash = crate::hex(xxh3_128(finding.raw().as_bytes()));
-        read.alloc(&[str::from_utf8(&hash).unwrap_or_default()])
+    let uid = match id {
+        Some(id) => read.alloc(&[id, ":", itoa::Buffer::new().format(time)]),
+        None => crate::hash_uid(finding.raw(), arena),
     };
     let partition = read.copy(finding, "partition");
     let context = Context {

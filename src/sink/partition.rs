@@ -6,8 +6,8 @@
 //! Parts: rows of one partition, deduplicated, with the order they are written in.
 //! # Known gaps
 //! Of partitions that memory forces out early the uids stay in memory, 16 bytes each, outside of the
-//! bound: 10 million events of one partition in one batch take 160 MB. The row that stays of a repeated event is the one that came
-//! first, not the one of the smaller object key.
+//! bound: 10 million events of one partition in one batch take 160 MB. The row that stays of a
+//! repeated event is then the one that came first, not the one of the smaller object key.
 //! # Reference
 //! Design sections 6 and 7.
 
