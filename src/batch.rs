@@ -3,7 +3,9 @@
 //! # Input
 //! A [`Batch`] of objects.
 //! # Maps to
-//! Files of the lake, rejects and ledger lines, visible together; an [`Outcome`].
+//! Rows, rejects and ledger lines, the ledger last; an [`Outcome`]. In a lake of this machine rows
+//! are files of its partitions. Anywhere else they are one staged file for each class, which
+//! `publish` merges into partitions: a small batch would make a file for each of thousands.
 //! # Known gaps
 //! If a sink fails the whole batch is undone.
 //! # Reference
@@ -15,8 +17,10 @@ use std::{
     sync::Arc,
 };
 
-use parsers::Accounts;
+use futures_util::future::try_join_all;
+use parsers::{Accounts, time};
 use tokio::{sync::mpsc, task::spawn_blocking};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     budget::Budget,
@@ -33,7 +37,7 @@ use crate::{
         partition::Layout,
         reject::RejectSink,
     },
-    store,
+    store::{Folder, ObjectRef, Sources, StoreError, scratch},
     workspace::{FileError, Places, Plan, Target, Workspace},
 };
 
@@ -46,12 +50,23 @@ pub struct Engine {
     pub budget: Budget,
     /// Limits of decompression.
     pub caps: Caps,
+    /// Where objects are.
+    pub sources: Sources,
     /// Where to.
-    pub places: Places,
+    pub destination: Destination,
     /// Names of accounts.
     pub accounts: Arc<Accounts>,
     /// For people.
     pub progress: Progress,
+}
+
+/// Where rows go.
+#[derive(Clone)]
+pub enum Destination {
+    /// Into the partitions of a lake of this machine.
+    Lake(Places),
+    /// Into staged files in this state folder.
+    Staged(Folder),
 }
 
 /// A batch that could not be committed; nothing of it is in the lake.
@@ -63,6 +78,9 @@ pub enum BatchError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A bucket or folder cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Work panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
@@ -102,21 +120,32 @@ pub struct Outcome {
 
 /// Runs a batch.
 pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchError> {
-    let id = batch.id();
     // Object numbers follow the names, so that of a repeated event the row of the smaller stays.
     batch.items.sort_by(|a, b| a.key.name().cmp(b.key.name()));
+    match &engine.destination {
+        Destination::Lake(places) => into_lake(engine, places, batch).await,
+        Destination::Staged(state) => into_stage(engine, state, batch).await,
+    }
+}
+
+async fn into_lake(
+    engine: &Engine,
+    places: &Places,
+    mut batch: Batch,
+) -> Result<Outcome, BatchError> {
+    let id = batch.id();
     let workspace = {
-        let (places, id) = (engine.places.clone(), id.clone());
+        let (places, id) = (places.clone(), id.clone());
         blocking(move || Workspace::open(&places, &id)).await??
     };
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
-    let answers = run_stages(engine, &workspace, &id, &batch, &items).await?;
-    let days: Vec<String> = items.iter().map(|item| ledger_day(&item.key)).collect();
+    let layout = Layout::Published { source_prefix: "trailhound".into() };
+    let answers = run_stages(engine, layout, workspace.dir(), &id, &batch, &items).await?;
     let outcome = outcome(&items, &answers);
-    let entries = entries(&id, &batch, &items, &days, &outcome, &answers.parquet);
+    let entries = entries(&id, &batch, &items, &outcome, &answers.parquet, None);
     let mut plan = plan(&id, &batch, &answers, &entries);
-    let lake = engine.places.lake.clone();
-    plan.state = std::path::absolute(&engine.places.state).unwrap_or(engine.places.state.clone());
+    let lake = places.lake.clone();
+    plan.state = std::path::absolute(&places.state).unwrap_or(places.state.clone());
     blocking(move || {
         remove_stale_parts(&mut plan, &lake, &id);
         for (day, lines) in &entries {
@@ -126,6 +155,61 @@ pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchErro
     })
     .await??;
     Ok(outcome)
+}
+
+async fn into_stage(
+    engine: &Engine,
+    state: &Folder,
+    mut batch: Batch,
+) -> Result<Outcome, BatchError> {
+    let id = staged_id(&batch.id());
+    let scratch = blocking(scratch).await??;
+    let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
+    let answers = run_stages(engine, Layout::Staged, scratch.path(), &id, &batch, &items).await?;
+    let outcome = outcome(&items, &answers);
+    let days = items.iter().map(|item| ledger_day(&item.key));
+    let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));
+    // The ledger of this day is written last: with it the batch is committed.
+    let last_day = days.max().unwrap_or_else(|| "unknown".into());
+    let folder = staged_folder(&last_day);
+    let mut entries = entries(&id, &batch, &items, &outcome, &answers.parquet, Some(&folder));
+    let uploads =
+        answers.parquet.files.iter().map(|file| async {
+            state.upload(&format!("{folder}/{}", file.path), &file.staged).await
+        });
+    try_join_all(uploads).await?;
+    for (day, path) in &answers.rejects {
+        state.upload(&rejects_path(day, &id), path).await?;
+    }
+    let last = entries.remove(&last_day).map(|lines| (last_day, lines));
+    for (day, lines) in entries.into_iter().chain(last) {
+        state.write(&Ledger::path(&day, &id), lines.into()).await?;
+    }
+    Ok(outcome)
+}
+
+/// The folder of the staged files of batches that are committed by the ledger of this day.
+pub fn staged_folder(day: &str) -> String {
+    format!("{STAGED}/day={day}")
+}
+
+/// The folder of all staged files, below the state folder.
+pub const STAGED: &str = "staged/v1";
+
+/// A name that no other batch has, in the order of time: the same objects may be staged twice, and
+/// what a batch of the same objects has become depends on when it ran.
+fn staged_id(objects: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let seed = format!("{objects} {} {now:?} {}", std::process::id(), fastrand::u64(..));
+    format!("{}-{:016x}", stamp(now.as_millis() as i64), xxh3_64(seed.as_bytes()))
+}
+
+/// `20240501T120000Z`: names in the order of time.
+pub fn stamp(ms: i64) -> String {
+    let text = time::datetime(ms);
+    let kept = text.iter().take(19).filter(|byte| !matches!(byte, b'-' | b':'));
+    kept.map(|&byte| char::from(byte)).chain(['Z']).collect()
 }
 
 async fn blocking<R: Send + 'static>(
@@ -143,7 +227,8 @@ struct Answers {
 
 async fn run_stages(
     engine: &Engine,
-    workspace: &Workspace,
+    layout: Layout,
+    folder: &Path,
     id: &str,
     batch: &Batch,
     items: &Arc<[Item]>,
@@ -155,14 +240,14 @@ async fn run_stages(
         cpu: engine.cpu.clone(),
         writers: budget.lanes,
         partition_bytes: budget.partition_bytes,
-        layout: Layout::Published { source_prefix: "trailhound".into() },
-        workspace: workspace.dir().to_owned(),
+        layout,
+        workspace: folder.to_owned(),
         batch: id.to_owned(),
         unique: unique(items),
     };
     let rejects = RejectSink {
         cpu: engine.cpu.clone(),
-        workspace: workspace.dir().to_owned(),
+        workspace: folder.to_owned(),
         objects: items.iter().map(|item| item.object.clone()).collect(),
         days: items.iter().map(|item| ledger_day(&item.key)).collect(),
     };
@@ -194,9 +279,10 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
     };
     for file in &answers.parquet.files {
         *outcome.by_class.entry(file.class.name).or_default() += file.rows;
-        let account = file.path.split('/').find_map(|part| part.strip_prefix("accountId="));
-        let of_account = outcome.by_account.entry(account.unwrap_or("unknown").to_owned());
-        *of_account.or_default().entry(file.class.name).or_default() += file.rows;
+        for (account, rows) in &file.accounts {
+            let of_account = outcome.by_account.entry(account.clone()).or_default();
+            *of_account.entry(file.class.name).or_default() += rows;
+        }
     }
     for (object, item) in (0..).zip(items) {
         let counts = answers.lanes.counts.get(&object).copied().unwrap_or_default();
@@ -211,7 +297,7 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
             }
             Some(Err(error @ ObjectError::Excluded(_))) => Some((State::Excluded, failure(error))),
             Some(Err(error)) => Some((State::Failed, failure(error))),
-            None => Some((State::Failed, failure(&ObjectError::Read("no lane took it".into())))),
+            None => Some((State::Failed, failure(&ObjectError::Panic("no lane took it".into())))),
         };
         outcome.objects.push(ObjectOutcome {
             location: item.object.location(),
@@ -230,34 +316,37 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
     outcome
 }
 
-/// The ledger's lines by day.
+/// The ledger's lines by day. Staged files are in a folder.
 fn entries(
     id: &str,
     batch: &Batch,
     items: &[Item],
-    days: &[String],
     outcome: &Outcome,
     parquet: &ParquetReceipt,
+    staged: Option<&str>,
 ) -> BTreeMap<String, Vec<u8>> {
     let mut files: Vec<Vec<String>> = vec![Vec::new(); items.len()];
     for file in &parquet.files {
         for object in &file.objects {
-            files[*object as usize].push(file.path.clone());
+            let folder = staged.map(|folder| format!("{folder}/")).unwrap_or_default();
+            files[*object as usize].push(folder + &file.path);
         }
     }
-    let base = |object: &store::ObjectRef| Entry {
+    let base = |object: &ObjectRef| Entry {
         v: 1,
         batch: id.to_owned(),
         bucket: object.bucket.to_string(),
         key: object.key.clone(),
         etag: object.etag.clone(),
         size: object.size,
+        version: object.version.clone(),
         source: None,
         by_content: false,
         state: State::Loaded,
         records: RecordCounts::default(),
         filters: batch.filters.iter().map(Into::into).collect(),
         generation: batch.generation,
+        staged: staged.is_some(),
         files: Vec::new(),
         error: None,
         writer: concat!("trailhound ", env!("CARGO_PKG_VERSION")).into(),
@@ -270,9 +359,7 @@ fn entries(
             Err(error) => unreachable!("an entry is plain data: {error}"),
         }
     };
-    for ((item, files), (day, result)) in
-        items.iter().zip(files).zip(days.iter().zip(&outcome.objects))
-    {
+    for ((item, files), result) in items.iter().zip(files).zip(&outcome.objects) {
         let error = result.error.as_ref();
         let entry = Entry {
             source: result.source.map(str::to_owned),
@@ -283,7 +370,7 @@ fn entries(
             error: error.map(|(_, failure)| failure.clone()),
             ..base(&item.object)
         };
-        add(day, &entry);
+        add(&ledger_day(&item.key), &entry);
     }
     for (day, entry) in &batch.kept {
         add(day, entry);

@@ -30,7 +30,7 @@ use crate::{
     inflate::Caps,
     load::{self, Settings},
     progress::Progress,
-    workspace::Places,
+    store::{Access, Place},
 };
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
@@ -64,12 +64,13 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Load {
-    /// Files and folders; what lies below `AWSLogs/` is recognized by its path, the rest by content
+    /// Files, folders, s3://bucket/prefix; what lies below `AWSLogs/` is recognized by its path, the
+    /// rest by content
     #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
-    /// Folder of the lake; made if it is missing
-    #[arg(long, env = "TRAILHOUND_LAKE", value_name = "DIR")]
-    lake: PathBuf,
+    paths: Vec<Place>,
+    /// The lake: a folder, made if it is missing, or s3://bucket/prefix
+    #[arg(long, env = "TRAILHOUND_LAKE", value_name = "PLACE")]
+    lake: Place,
     /// Read what is not recognized as this source, and leave out other sources
     #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
     source: Option<&'static Source>,
@@ -102,9 +103,9 @@ struct Load {
         value_name = "N"
     )]
     jobs: Option<u16>,
-    /// Folder of ledger and rejects, instead of `_trailhound` in the lake
-    #[arg(long, env = "TRAILHOUND_STATE", value_name = "DIR")]
-    state: Option<PathBuf>,
+    /// Ledger, rejects and staged files, instead of `_trailhound` in the lake
+    #[arg(long, env = "TRAILHOUND_STATE", value_name = "PLACE")]
+    state: Option<Place>,
     /// Names of accounts: the JSON of `aws organizations list-accounts`, or CSV with id,name
     #[arg(long, env = "TRAILHOUND_ACCOUNTS", value_name = "FILE")]
     accounts: Option<PathBuf>,
@@ -207,7 +208,7 @@ impl Load {
         if json {
             print(&(serde_json::to_string(&report)? + "\n"))?;
         } else if !quiet {
-            print(&report.text(&settings.places))?;
+            print(&report.text(&settings.lake, &settings.state))?;
         }
         if json || quiet {
             eprint!("{}", report.problems());
@@ -235,7 +236,10 @@ impl Load {
         Ok(Settings {
             accounts: accounts.into(),
             paths: self.paths,
-            places: Places { lake: self.lake, state },
+            lake: self.lake,
+            state,
+            source_access: Access::default(),
+            lake_access: Access::default(),
             source: self.source,
             filter,
             budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,

@@ -11,16 +11,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs, io,
-    path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use parsers::Filter;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::store::{ObjectRef, location};
+use crate::store::{Folder, ObjectRef, StoreError, location};
 
 /// Entries kept in memory before days are read again.
 const MAX_CACHED: usize = 200_000;
@@ -129,6 +128,9 @@ pub struct Entry {
     pub etag: String,
     /// Size in bytes.
     pub size: u64,
+    /// The version that was read, if an event named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Name of its source, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -144,7 +146,10 @@ pub struct Entry {
     /// How often it was loaded beside a batch that could not be replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
-    /// Files of the lake that hold rows of it.
+    /// Its rows are in staged files, which cannot be replaced: a later load goes beside them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub staged: bool,
+    /// Files that hold rows of it: of the lake, or of the state folder if they are staged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
     /// Why it failed or was not read.
@@ -176,6 +181,8 @@ pub struct Known {
     pub rejected: u64,
     /// Why it failed or was not read.
     pub error: Option<Box<Failure>>,
+    /// Its rows are in staged files.
+    pub staged: bool,
     generation: u32,
     /// What another batch has of the same place.
     other: Option<Box<Known>>,
@@ -199,15 +206,28 @@ impl Known {
 
 /// The ledger cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the ledger {}: {source}", path.display())]
-pub struct LedgerError {
-    path: PathBuf,
-    source: io::Error,
+pub enum LedgerError {
+    /// Its files cannot be read.
+    #[error("cannot read the ledger: {0}")]
+    Store(#[from] StoreError),
+    /// What a file holds is not a ledger.
+    #[error(
+        "cannot read the ledger {path}: line {line} is damaged, or of a newer version of \
+         trailhound: {source}"
+    )]
+    Line {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
 }
 
 /// Reads the ledger, a day at a time.
 pub struct Ledger {
-    folder: PathBuf,
+    state: Folder,
     /// What is known of objects by the hash of their path, for each day.
     days: HashMap<String, HashMap<u128, Known>>,
     cached: usize,
@@ -215,18 +235,29 @@ pub struct Ledger {
 
 impl Ledger {
     /// The ledger in a state folder.
-    pub fn new(state: &Path) -> Self {
-        Self { folder: state.join("ledger/v1"), days: HashMap::new(), cached: 0 }
+    pub fn new(state: Folder) -> Self {
+        Self { state, days: HashMap::new(), cached: 0 }
     }
 
     /// The file of a batch's day, below the state folder.
     pub fn path(day: &str, batch: &str) -> String {
-        format!("ledger/v1/day={day}/{batch}.ndjson")
+        format!("{}/{batch}.ndjson", Self::folder(day))
+    }
+
+    /// The folder of a day, below the state folder.
+    pub fn folder(day: &str) -> String {
+        format!("{FOLDER}/day={day}")
+    }
+
+    /// The days that the ledger has, in order.
+    pub async fn all_days(&self) -> Result<Vec<String>, LedgerError> {
+        let names = self.state.folders(FOLDER).await?;
+        Ok(names.iter().filter_map(|name| name.strip_prefix("day=")).map(str::to_owned).collect())
     }
 
     /// What is known of the object at this place. Of several batches that which has its content
     /// as it is now, has rows of it, is the newest, and had a filter that covers this one.
-    pub fn find(
+    pub async fn find(
         &mut self,
         day: &str,
         object: &ObjectRef,
@@ -234,12 +265,11 @@ impl Ledger {
     ) -> Result<Option<&Known>, LedgerError> {
         if !self.days.contains_key(day) {
             if self.cached > MAX_CACHED {
-                self.days.clear();
-                self.cached = 0;
+                self.forget();
             }
             let mut known = HashMap::new();
-            for path in files(&self.folder.join(format!("day={day}")))? {
-                learn(read(&path)?, &mut known);
+            for entries in self.day(day, None).await? {
+                learn(entries, &mut known);
             }
             self.cached += known.len();
             self.days.insert(day.to_owned(), known);
@@ -253,6 +283,20 @@ impl Ledger {
         Ok(all.max_by_key(worth))
     }
 
+    /// The entries of a day, batch by batch; of batches whose names come after `after`, if it is
+    /// given.
+    pub async fn day(
+        &self,
+        day: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<Vec<Entry>>, LedgerError> {
+        let after = after.map(|after| Self::path(day, after));
+        let found = self.state.list(&Self::folder(day), after.as_deref()).await?;
+        let paths = found.into_iter().map(|found| found.path).collect();
+        let files = self.state.read_all(paths).await?;
+        files.iter().map(|(path, text)| self.parse(path, text)).collect()
+    }
+
     /// Forgets what was read, because batches were committed since.
     pub fn forget(&mut self) {
         self.days.clear();
@@ -260,21 +304,33 @@ impl Ledger {
     }
 
     /// Every entry of a batch, by day.
-    pub fn batch(&self, batch: &str) -> Result<BTreeMap<String, Vec<Entry>>, LedgerError> {
-        let mut days = BTreeMap::new();
-        for folder in files(&self.folder)? {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let Some(day) = name.strip_prefix("day=") else {
+    pub async fn batch(&self, batch: &str) -> Result<BTreeMap<String, Vec<Entry>>, LedgerError> {
+        let days = self.all_days().await?;
+        let paths = days.iter().map(|day| Self::path(day, batch)).collect();
+        let mut entries = BTreeMap::new();
+        for (path, text) in self.state.read_all(paths).await? {
+            let Some(day) = days.iter().find(|day| path == Self::path(day, batch)) else {
                 continue;
             };
-            let path = folder.join(format!("{batch}.ndjson"));
-            if path.exists() {
-                days.insert(day.to_owned(), read(&path)?);
-            }
+            entries.insert(day.clone(), self.parse(&path, &text)?);
         }
-        Ok(days)
+        Ok(entries)
+    }
+
+    fn parse(&self, path: &str, text: &Bytes) -> Result<Vec<Entry>, LedgerError> {
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let entry = |(line, text)| {
+            serde_json::from_slice(text).map_err(|source| LedgerError::Line {
+                path: self.state.name(path),
+                line,
+                source,
+            })
+        };
+        (1..).zip(lines).map(entry).collect()
     }
 }
+
+const FOLDER: &str = "ledger/v1";
 
 /// Adds the entries of one file, all of one batch.
 fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
@@ -295,38 +351,10 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
+                staged: entry.staged,
                 generation: entry.generation,
                 other,
             },
         );
     }
-}
-
-/// What a folder holds; nothing if there is no such folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
-    let on_error = |source| LedgerError { path: folder.to_owned(), source };
-    match fs::read_dir(folder) {
-        Ok(entries) => {
-            let paths: io::Result<Vec<PathBuf>> =
-                entries.map(|entry| entry.map(|entry| entry.path())).collect();
-            let mut paths = paths.map_err(on_error)?;
-            paths.sort();
-            Ok(paths)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(on_error(error)),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
-    let on_error = |source| LedgerError { path: path.to_owned(), source };
-    let text = fs::read_to_string(path).map_err(on_error)?;
-    let entry = |(number, line)| {
-        serde_json::from_str(line).map_err(|error| {
-            on_error(io::Error::other(format!(
-                "line {number} is damaged, or of a newer version of trailhound: {error}"
-            )))
-        })
-    };
-    (1..).zip(text.lines()).map(entry).collect()
 }

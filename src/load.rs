@@ -21,7 +21,7 @@ use parsers::{Accounts, Filter, ObjectKey, Source};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    batch::{self, BatchError, Engine, Outcome},
+    batch::{self, BatchError, Destination, Engine, Outcome},
     budget::Budget,
     cpu::Cpu,
     inflate::Caps,
@@ -29,17 +29,23 @@ use crate::{
     progress::Progress,
     report::{ObjectTotals, Report},
     select::{Asked, Batch, Decision, Item, Note, ReloadError, Selection},
-    store,
+    store::{Access, Folder, ObjectRef, Place, S3, Sources, StoreError},
     workspace::{self, FileError, LakeLock, Places},
 };
 
 /// What a load is asked to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Files and folders.
-    pub paths: Vec<PathBuf>,
-    /// Where to.
-    pub places: Places,
+    /// Files, folders and prefixes of buckets.
+    pub paths: Vec<Place>,
+    /// The lake.
+    pub lake: Place,
+    /// Ledger and rejects.
+    pub state: Place,
+    /// How the buckets of the archives are read.
+    pub source_access: Access,
+    /// How the buckets of lake and state are used.
+    pub lake_access: Access,
     /// Which source, if the keys do not tell.
     pub source: Option<&'static Source>,
     /// Which events.
@@ -68,32 +74,38 @@ pub enum StartError {
         source: io::Error,
     },
     /// The lake lies in the archive.
-    #[error(
-        "the lake {} lies inside of the archive {}: choose another place for it",
-        lake.display(),
-        path.display()
-    )]
+    #[error("the lake {lake} lies inside of the archive {path}: choose another place for it")]
     Inside {
-        /// The lake.
-        lake: PathBuf,
+        /// The lake or its state folder.
+        lake: String,
         /// The archive.
-        path: PathBuf,
+        path: String,
     },
     /// The state folder lies among the lake's files.
     #[error(
-        "the state folder {} lies among the files of the lake, in {}: choose another place for it",
-        state.display(),
-        lake.display()
+        "the state folder {state} lies among the files of the lake, in {lake}: choose another \
+         place for it"
     )]
     StateInside {
         /// The state folder.
-        state: PathBuf,
+        state: String,
         /// The lake's files.
-        lake: PathBuf,
+        lake: String,
+    },
+    /// One is here and one is in a bucket.
+    #[error("the lake {lake} and the state folder {state} must both be local, or both in S3")]
+    Mixed {
+        /// The lake.
+        lake: Place,
+        /// The state folder.
+        state: Place,
     },
     /// The lake or the state folder cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A bucket cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -111,7 +123,7 @@ enum Stop {
 /// Loads an archive into a lake.
 pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, StartError> {
     let started = Instant::now();
-    let mut run = Run::start(settings, progress)?;
+    let mut run = Run::start(settings, progress).await?;
     run.all().await;
     run.report.seconds = started.elapsed().as_secs_f64();
     Ok(run.report)
@@ -133,7 +145,7 @@ struct Run<'s> {
     _lock: Option<LakeLock>,
     settings: &'s Settings,
     /// The paths without those that lie in another one.
-    paths: Vec<PathBuf>,
+    paths: Vec<Place>,
     progress: &'s Progress,
     engine: Engine,
     selection: Selection,
@@ -144,56 +156,106 @@ struct Run<'s> {
     settled: BTreeMap<String, ObjectTotals>,
 }
 
+/// The archives without those that lie in another one: they are listed with that one, once. Refuses
+/// a lake or state folder that would be read as an archive.
+async fn archives(settings: &Settings, sources: &Sources) -> Result<Vec<Place>, StartError> {
+    let mut archives: Vec<Place> = Vec::new();
+    for place in &settings.paths {
+        let (full, inside) = match place {
+            Place::Local(path) => {
+                let on_error = |source| StartError::Path { path: path.clone(), source };
+                let full = std::fs::canonicalize(path).map_err(on_error)?;
+                let mut inside = None;
+                for place in [&settings.lake, &settings.state] {
+                    let Place::Local(place) = place else { continue };
+                    let place = canonical(place).map_err(on_error)?;
+                    if full.is_dir() && place.starts_with(&full) {
+                        inside = Some(place.display().to_string());
+                    }
+                }
+                (Place::Local(full), inside)
+            }
+            Place::S3 { bucket, .. } => {
+                sources.bucket(bucket).await?;
+                let mut places = [&settings.lake, &settings.state].into_iter();
+                let inside = places.find(|other| place.holds(other)).map(ToString::to_string);
+                (place.clone(), inside)
+            }
+        };
+        if let Some(lake) = inside {
+            return Err(StartError::Inside { lake, path: full.to_string() });
+        }
+        let holds = |one: &Place, other: &Place| match (one, other) {
+            (Place::Local(one), Place::Local(other)) => other.starts_with(one),
+            _ => one.holds(other),
+        };
+        if !archives.iter().any(|other| holds(other, &full)) {
+            archives.retain(|other| !holds(&full, other));
+            archives.push(full);
+        }
+    }
+    Ok(archives)
+}
+
+/// Refuses a state folder that is not where the lake is, or that is among the lake's files.
+fn check_state(lake: &Place, state: &Place) -> Result<(), StartError> {
+    let files = lake.join("ext");
+    let inside = match (&files, state) {
+        (Place::Local(files), Place::Local(state)) => match (canonical(files), canonical(state)) {
+            (Ok(files), Ok(state)) => state.starts_with(files),
+            _ => false,
+        },
+        (Place::S3 { .. }, Place::S3 { .. }) => files.holds(state),
+        _ => return Err(StartError::Mixed { lake: lake.clone(), state: state.clone() }),
+    };
+    if inside {
+        let (state, lake) = (state.to_string(), files.to_string());
+        return Err(StartError::StateInside { state, lake });
+    }
+    Ok(())
+}
+
 impl<'s> Run<'s> {
-    fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
-        let places = &settings.places;
+    async fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
         let mut report = Report {
             dry_run: settings.dry_run,
             accounts: Arc::clone(&settings.accounts),
             ..Report::default()
         };
-        let mut paths: Vec<PathBuf> = Vec::new();
-        for path in &settings.paths {
-            let on_error = |source| StartError::Path { path: path.clone(), source };
-            let full = std::fs::canonicalize(path).map_err(on_error)?;
-            for place in [&places.lake, &places.state] {
-                let place = canonical(place).map_err(on_error)?;
-                if full.is_dir() && place.starts_with(&full) {
-                    return Err(StartError::Inside { lake: place, path: full });
-                }
-            }
-            // What lies in another path is listed with that one, once.
-            if !paths.iter().any(|other| full.starts_with(other)) {
-                paths.retain(|other| !other.starts_with(&full));
-                paths.push(full);
-            }
-        }
-        let files = canonical(&places.lake.join("ext"));
-        let state = canonical(&places.state);
-        if let (Ok(lake), Ok(path)) = (files, state)
-            && path.starts_with(&lake)
-        {
-            return Err(StartError::StateInside { state: path, lake });
-        }
+        let sources = Sources::new(Arc::new(S3::new(settings.source_access.clone())));
+        let paths = archives(settings, &sources).await?;
+        check_state(&settings.lake, &settings.state)?;
+        let lake_s3 = S3::new(settings.lake_access.clone());
+        let state = Folder::open(&settings.state, &lake_s3).await?;
         let mut lock = None;
-        if !settings.dry_run {
-            let (held, recovered) = workspace::open(places)?;
-            lock = Some(held);
-            report.recovered = recovered;
-        }
-        let engine = Engine {
-            cpu: Cpu::new(settings.budget.lanes)?,
-            budget: settings.budget,
-            caps: settings.caps,
-            places: places.clone(),
-            accounts: Arc::clone(&settings.accounts),
-            progress: progress.clone(),
+        let destination = match (&settings.lake, &settings.state) {
+            (Place::Local(lake), Place::Local(state)) => {
+                let places = Places { lake: lake.clone(), state: state.clone() };
+                if !settings.dry_run {
+                    let (held, recovered) = workspace::open(&places)?;
+                    lock = Some(held);
+                    report.recovered = recovered;
+                }
+                Destination::Lake(places)
+            }
+            _ => Destination::Staged(state.clone()),
         };
         let selection = Selection {
             source: settings.source,
             filter: settings.filter.clone(),
             force: settings.force,
-            ledger: Ledger::new(&places.state),
+            ledger: Ledger::new(state),
+            sources: sources.clone(),
+            beside: matches!(destination, Destination::Staged(_)),
+        };
+        let engine = Engine {
+            cpu: Cpu::new(settings.budget.lanes)?,
+            budget: settings.budget,
+            caps: settings.caps,
+            sources,
+            destination,
+            accounts: Arc::clone(&settings.accounts),
+            progress: progress.clone(),
         };
         Ok(Self {
             _lock: lock,
@@ -212,28 +274,29 @@ impl<'s> Run<'s> {
     async fn all(&mut self) {
         let mut batch = Batch::new(self.settings.filter.clone());
         let mut unreached = 0;
-        for path in &std::mem::take(&mut self.paths) {
-            let listing = match store::list(path) {
-                Ok(listing) => listing,
-                Err(error) => {
-                    self.fail(path.display().to_string(), error.to_string());
-                    continue;
-                }
-            };
-            for object in listing {
-                match object {
-                    Ok(_) if self.report.stopped.is_some() => unreached += 1,
-                    Ok(object) => {
-                        let placed = self.place(object, &mut batch);
-                        unreached += u64::from(placed.is_err());
-                        self.stop_on(placed);
+        for place in &std::mem::take(&mut self.paths) {
+            let mut listed = self.engine.sources.list(place, self.selection.scope());
+            while let Some(page) = listed.recv().await {
+                let objects = page.unwrap_or_else(|error| {
+                    self.fail(place.to_string(), error);
+                    Vec::new()
+                });
+                for object in objects {
+                    if self.report.stopped.is_some() {
+                        unreached += 1;
+                        continue;
                     }
-                    Err(error) => self.fail(path.display().to_string(), error),
-                }
-                if batch.is_full() {
-                    let full = Batch::new(self.settings.filter.clone());
-                    let done = self.batch(std::mem::replace(&mut batch, full)).await;
-                    self.stop_on(done);
+                    if place.is_s3() {
+                        self.progress.listed(object.size);
+                    }
+                    let placed = self.place(object, &mut batch).await;
+                    unreached += u64::from(placed.is_err());
+                    self.stop_on(placed);
+                    if batch.is_full() {
+                        let full = Batch::new(self.settings.filter.clone());
+                        let done = self.batch(std::mem::replace(&mut batch, full)).await;
+                        self.stop_on(done);
+                    }
                 }
             }
         }
@@ -262,7 +325,7 @@ impl<'s> Run<'s> {
 
     /// Loads a batch again, or what is left of it.
     async fn again(&mut self, id: &str, asked: &Asked) -> Result<(), Stop> {
-        match Batch::again(&mut self.selection, id, asked) {
+        match Batch::again(&mut self.selection, id, asked).await {
             Ok(batch) => {
                 // They are read again after all, because others of their batch are.
                 let settled = self.settled.remove(id).unwrap_or_default();
@@ -275,7 +338,7 @@ impl<'s> Run<'s> {
             }
             Err(ReloadError::Ledger(error)) => Err(error.into()),
             Err(error @ ReloadError::Gone { .. }) => {
-                let batch = self.selection.rest(id, asked)?;
+                let batch = self.selection.rest(id, asked).await?;
                 self.report.beside.push((error.to_string(), batch.items.len()));
                 // The others were asked for by force only, and are in the lake.
                 self.report.objects.skipped += asked.len().saturating_sub(batch.items.len()) as u64;
@@ -290,9 +353,9 @@ impl<'s> Run<'s> {
     }
 
     /// Puts an object where it belongs.
-    fn place(&mut self, object: store::ObjectRef, batch: &mut Batch) -> Result<(), Stop> {
+    async fn place(&mut self, object: ObjectRef, batch: &mut Batch) -> Result<(), Stop> {
         let key = ObjectKey::new(object.key.clone());
-        let decision = self.selection.decide(&object, &key)?;
+        let decision = self.selection.decide(&object, &key).await?;
         tracing::debug!(key = object.key, ?decision);
         let note = match decision {
             Decision::LeftOut => {

@@ -11,7 +11,6 @@
 
 use std::{
     io::IsTerminal,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -21,7 +20,7 @@ use std::{
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::store;
+use crate::store::{self, Place};
 
 #[derive(Default)]
 struct Counts {
@@ -43,7 +42,7 @@ impl Progress {
     }
 
     /// A bar if stderr is a terminal. Counts the archive in a thread of its own.
-    pub fn start(paths: &[PathBuf]) -> Self {
+    pub fn start(paths: &[Place]) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
         }
@@ -70,11 +69,20 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         let (counted, paths) = (bar.clone(), paths.to_vec());
         std::thread::spawn(move || {
-            for object in paths.iter().filter_map(|path| store::list(path).ok()).flatten() {
+            let local = paths.iter().filter_map(|place| match place {
+                Place::Local(path) => store::list_files(path).ok(),
+                Place::S3 { .. } => None,
+            });
+            for object in local.flatten() {
                 counted.inc_length(object.map_or(0, |object| object.size));
             }
         });
         Self { bar, counts }
+    }
+
+    /// An object of a bucket is known: buckets are not listed ahead.
+    pub fn listed(&self, bytes: u64) {
+        self.bar.inc_length(bytes);
     }
 
     /// An object is dealt with.

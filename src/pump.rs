@@ -12,7 +12,10 @@
 use bytes::Bytes;
 use parsers::{Decode, DecodeError, ErrorKind, MAX_RECORD_BYTES, Rows};
 
-use crate::inflate::{Caps, Inflate, InflateError};
+use crate::{
+    inflate::{Caps, Inflate, InflateError},
+    store::StoreError,
+};
 
 /// Output room that is kept free behind a record that does not fit.
 const GROW_BYTES: usize = 1 << 20;
@@ -42,7 +45,7 @@ pub enum ObjectError {
     Panic(String),
     /// It could not be read from its store.
     #[error("cannot read: {0}")]
-    Read(String),
+    Read(StoreError),
 }
 
 impl ObjectError {

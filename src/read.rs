@@ -11,7 +11,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    io,
     sync::{Arc, OnceLock},
 };
 
@@ -21,7 +20,7 @@ use parsers::{
 };
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
-    task::{JoinHandle, JoinSet, spawn_blocking},
+    task::{JoinHandle, JoinSet},
 };
 
 use crate::{
@@ -32,7 +31,7 @@ use crate::{
     progress::Progress,
     pump::ObjectError,
     select::Item,
-    store::{self, Body},
+    store::{Body, Sources, StoreError},
 };
 
 /// Small objects are read and decoded this many at a time, because each hand-over costs as much
@@ -58,7 +57,7 @@ pub struct LaneReport {
 }
 
 type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
-type Opening = JoinHandle<Vec<io::Result<(Bytes, Body)>>>;
+type Opening = JoinHandle<Vec<Result<(Bytes, Body), StoreError>>>;
 
 /// Reads and decodes all objects.
 pub async fn read(
@@ -69,7 +68,8 @@ pub async fn read(
 ) -> Result<LaneReport, Panicked> {
     let budget = &engine.budget;
     let (opened, queue) = mpsc::channel(16);
-    let feeder = tokio::spawn(read_ahead(Arc::clone(items), *budget, opened));
+    let sources = engine.sources.clone();
+    let feeder = tokio::spawn(read_ahead(sources, Arc::clone(items), *budget, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filters: Arc<[Filter]> = filters.into();
     let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
@@ -112,7 +112,12 @@ struct Opened {
 }
 
 /// Reads first pieces ahead of the lanes, bounded by bytes.
-async fn read_ahead(items: Arc<[Item]>, budget: Budget, opened: mpsc::Sender<Opened>) {
+async fn read_ahead(
+    sources: Sources,
+    items: Arc<[Item]>,
+    budget: Budget,
+    opened: mpsc::Sender<Opened>,
+) {
     const UNIT: u64 = 4096;
     let piece_bytes = budget.piece_bytes;
     let held = |item: &Item| item.object.size.min(piece_bytes as u64) / UNIT + 1;
@@ -130,10 +135,9 @@ async fn read_ahead(items: Arc<[Item]>, budget: Budget, opened: mpsc::Sender<Ope
         }
         let units: u64 = items[first..end].iter().map(held).sum();
         let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
-        let (group, all) = (first..end, Arc::clone(&items));
-        let bodies = spawn_blocking(move || {
-            all[group].iter().map(|item| store::open(&item.object, piece_bytes)).collect()
-        });
+        let objects = items[first..end].iter().map(|item| item.object.clone()).collect();
+        let sources = sources.clone();
+        let bodies = tokio::spawn(async move { sources.open_all(objects, piece_bytes).await });
         if opened.send(Opened { first: first as u32, bodies, share }).await.is_err() {
             return;
         }
@@ -173,7 +177,7 @@ impl Runner {
                         whole.push_back(Whole { object, input, decoder: self.decoder(object) });
                     }
                     Ok((input, body)) => longer.push((object, input, body)),
-                    Err(error) => self.end(object, Err(ObjectError::Read(error.to_string()))),
+                    Err(error) => self.end(object, Err(ObjectError::Read(error))),
                 }
             }
             lane = self.all_whole(lane, whole).await?;
@@ -283,7 +287,7 @@ impl Runner {
                         }
                         Err(error) => {
                             lane.end(Ok(()));
-                            return Ok((lane, Err(ObjectError::Read(error.to_string()))));
+                            return Ok((lane, Err(ObjectError::Read(error))));
                         }
                     }
                 }
@@ -325,8 +329,8 @@ impl Runner {
     }
 }
 
-fn read_next(mut body: Body) -> JoinHandle<io::Result<(Bytes, Body)>> {
-    spawn_blocking(move || body.read().map(|piece| (piece, body)))
+fn read_next(body: Body) -> JoinHandle<Result<(Bytes, Body), StoreError>> {
+    tokio::spawn(body.read())
 }
 
 impl LaneReport {

@@ -19,7 +19,7 @@ use std::{
 use parsers::Accounts;
 use serde::Serialize;
 
-use crate::{ledger::RecordCounts, workspace::Places};
+use crate::{ledger::RecordCounts, store::Place};
 
 /// Objects of a kind that are named in the summary.
 const NAMED: usize = 20;
@@ -125,7 +125,7 @@ impl Report {
     }
 
     /// For people.
-    pub fn text(&self, places: &Places) -> String {
+    pub fn text(&self, lake: &Place, state: &Place) -> String {
         let mut out = String::new();
         let ObjectTotals { loaded, skipped, failed, unrecognized, excluded } = self.objects;
         if self.dry_run {
@@ -174,10 +174,9 @@ impl Report {
                 self.records.records_in as f64 / self.seconds.max(0.001)
             ),
         );
-        line(&mut out, format_args!("lake      {}", places.lake.display()));
+        line(&mut out, format_args!("lake      {lake}"));
         if self.records.rejected + self.rejected_before > 0 {
-            let rejects = places.state.join("rejects");
-            line(&mut out, format_args!("rejects   {}", rejects.display()));
+            line(&mut out, format_args!("rejects   {}", state.join("rejects")));
         }
         line(&mut out, format_args!("{}", self.verdict()));
         out

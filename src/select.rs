@@ -12,13 +12,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use parsers::{Filter, ObjectKey, Recognition, Source, time::DAY_MS};
+use parsers::{Filter, ObjectKey, Recognition, Source};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
     pump::ObjectError,
-    store::{self, ObjectRef},
+    store::{self, ObjectRef, Scope, Sources},
 };
 
 /// A batch is closed with this many objects,
@@ -82,35 +82,45 @@ pub struct Selection {
     pub force: bool,
     /// What was loaded before.
     pub ledger: Ledger,
+    /// Where objects are.
+    pub sources: Sources,
+    /// What is loaded again goes beside what is there: staged files cannot be replaced.
+    pub beside: bool,
 }
 
 impl Selection {
     /// What is to be done with an object.
-    pub fn decide(&mut self, object: &ObjectRef, key: &ObjectKey) -> Result<Decision, LedgerError> {
-        self.decide_with(self.force, object, key)
+    pub async fn decide(
+        &mut self,
+        object: &ObjectRef,
+        key: &ObjectKey,
+    ) -> Result<Decision, LedgerError> {
+        self.decide_with(self.force, object, key).await
     }
 
-    fn decide_with(
+    /// What this selection leaves out by the key alone.
+    pub fn scope(&self) -> Scope {
+        Scope { source: self.source, filter: self.filter.clone() }
+    }
+
+    async fn decide_with(
         &mut self,
         force: bool,
         object: &ObjectRef,
         key: &ObjectKey,
     ) -> Result<Decision, LedgerError> {
-        if self.is_left_out(key) {
+        if !self.scope().may_hold(key) {
             return Ok(Decision::LeftOut);
         }
         let found = parsers::detect(key);
         let by_content = matches!(found, Recognition::ByContent);
         let recognition = match (found, self.source) {
-            (Recognition::Source(found), Some(wanted)) if found.name != wanted.name => {
-                return Ok(Decision::LeftOut);
-            }
             (Recognition::Unrecognized(_) | Recognition::ByContent, Some(wanted)) => {
                 Recognition::Source(wanted)
             }
             (recognition, _) => recognition,
         };
-        let entry = self.ledger.find(&ledger_day(key), object, &self.filter)?;
+        let entry = self.ledger.find(&ledger_day(key), object, &self.filter).await?;
         let known = entry.is_some_and(|entry| entry.is_of(object));
         let source = match recognition {
             Recognition::Excluded(what) => {
@@ -123,6 +133,7 @@ impl Selection {
             Recognition::ByContent => None,
         };
         let Some(entry) = entry else { return Ok(Decision::Load(source)) };
+        let beside = self.beside || entry.staged;
         // By its content it was of no source, and that is still its content.
         if let Some(error) = entry.error.as_ref().filter(|_| known)
             && (source.is_none() || entry.was_read)
@@ -132,6 +143,9 @@ impl Selection {
             match entry.state {
                 // Another version may know more.
                 State::Unrecognized | State::Excluded if force && source.is_none() => {
+                    if beside {
+                        return Ok(Decision::Load(None));
+                    }
                     return Ok(Decision::Reload { batch: entry.batch.to_string() });
                 }
                 State::Unrecognized => {
@@ -145,28 +159,32 @@ impl Selection {
         if let (State::Failed, Some(failure), true) = (entry.state, &entry.error, known)
             && !failure.permanent
             && !force
-            && let Err(error) = store::open(object, 1)
+            && let Err(error) = self.sources.open(object, 1).await
         {
-            let why = ObjectError::Read(error.to_string()).to_string();
+            let why = ObjectError::Read(error).to_string();
             return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
         }
         // What was not recognized is in a batch as well: it is told anew with that one.
-        if by_content && matches!(entry.state, State::Unrecognized | State::Excluded) {
+        if by_content && !beside && matches!(entry.state, State::Unrecognized | State::Excluded) {
             return Ok(Decision::Reload { batch: entry.batch.to_string() });
         }
         // What has changed replaces the rows of what was there.
-        Ok(decide_again(source, entry, &self.filter, force || !known))
+        match decide_again(source, entry, &self.filter, force || !known) {
+            Decision::Reload { .. } if beside => Ok(Decision::Load(source)),
+            decision => Ok(decision),
+        }
     }
 
     /// What is to be loaded again of a batch that cannot be replaced, as a batch of its own.
-    pub fn rest(&mut self, id: &str, asked: &Asked) -> Result<Batch, LedgerError> {
+    pub async fn rest(&mut self, id: &str, asked: &Asked) -> Result<Batch, LedgerError> {
         let mut batch = Batch::new(self.filter.clone());
-        for entry in self.ledger.batch(id)?.into_values().flatten() {
+        for entry in self.ledger.batch(id).await?.into_values().flatten() {
             batch.generation = batch.generation.max(entry.generation + 1);
-            let Some(object) = store::locate(&entry.bucket, &entry.key) else { continue };
+            let located = self.sources.locate(&entry.bucket, &entry.key).await;
+            let Some(object) = located.map_err(LedgerError::from)? else { continue };
             let key = ObjectKey::new(entry.key.clone());
             // What is in the lake and has not changed stays: force cannot replace it.
-            let decision = self.decide_with(false, &object, &key)?;
+            let decision = self.decide_with(false, &object, &key).await?;
             if matches!(decision, Decision::Reload { batch } if batch == id)
                 && let Ok((source, fallback)) = self.source_again(false, &entry, &key, asked)
             {
@@ -175,7 +193,7 @@ impl Selection {
         }
         // It may have been loaded before.
         let id = batch.id();
-        let earlier = self.ledger.batch(&id)?;
+        let earlier = self.ledger.batch(&id).await?;
         if !earlier.is_empty() {
             batch.replace(&id, earlier);
         }
@@ -203,18 +221,6 @@ impl Selection {
         // One that was given earlier may have been wrong, but may be all there is.
         let given = earlier.transpose()?.filter(|_| !entry.by_content);
         Ok((None, given))
-    }
-
-    /// By the day in the key; events are delivered late, so a day of slack on both sides. Account
-    /// and region of the key tell who delivered, not what the records are about: events of global
-    /// services lie under other regions, flows of shared subnets under other accounts.
-    fn is_left_out(&self, key: &ObjectKey) -> bool {
-        let day_of = |ms: i64| ms.div_euclid(DAY_MS);
-        let too_early =
-            |day: i64| self.filter.since > i64::MIN && day < day_of(self.filter.since) - 1;
-        let too_late =
-            |day: i64| self.filter.until < i64::MAX && day > day_of(self.filter.until - 1) + 1;
-        key.day().map(i64::from).is_some_and(|day| too_early(day) || too_late(day))
     }
 }
 
@@ -344,9 +350,13 @@ impl Batch {
 
     /// A batch that was loaded before, with its objects as they are now. The filter admits what
     /// it admitted then, and what is asked for now.
-    pub fn again(selection: &mut Selection, id: &str, asked: &Asked) -> Result<Self, ReloadError> {
+    pub async fn again(
+        selection: &mut Selection,
+        id: &str,
+        asked: &Asked,
+    ) -> Result<Self, ReloadError> {
         let mut batch = Self::new(selection.filter.clone());
-        let entries = selection.ledger.batch(id)?;
+        let entries = selection.ledger.batch(id).await?;
         for (day, entry) in
             entries.iter().flat_map(|(day, list)| list.iter().map(move |e| (day, e)))
         {
@@ -362,10 +372,11 @@ impl Batch {
                         continue;
                     }
                 };
-            match store::locate(&entry.bucket, &entry.key) {
+            let located = selection.sources.locate(&entry.bucket, &entry.key).await;
+            match located.map_err(LedgerError::from)? {
                 Some(object) => {
                     // What another batch has by now leaves this one, so that nothing is there twice.
-                    let owner = selection.ledger.find(day, &object, &selection.filter)?;
+                    let owner = selection.ledger.find(day, &object, &selection.filter).await?;
                     if owner.is_none_or(|owner| *owner.batch == *id) {
                         batch.push(Item { object, key, source, fallback });
                     }

@@ -9,7 +9,7 @@
 //! # Reference
 //! Design section 4.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use parsers::{Chunk, ocsf::Class};
 use tokio::sync::mpsc::Receiver;
@@ -65,6 +65,8 @@ pub struct StagedFile {
     pub class: &'static Class,
     /// Its rows.
     pub rows: u64,
+    /// Its rows by account.
+    pub accounts: BTreeMap<String, u64>,
     /// Numbers of the objects that its rows were read from, ascending.
     pub objects: Vec<u32>,
 }

@@ -198,12 +198,14 @@ fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> 
         return Ok(Done { file: None, objects });
     }
     let class = part.class;
+    let accounts = part.accounts.clone();
     write(part, &staged)?;
     let file = StagedFile {
         staged,
         path,
         class,
         rows: objects.len() as u64,
+        accounts,
         objects: objects.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
     };
     Ok(Done { file: Some(file), objects })

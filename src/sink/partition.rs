@@ -11,7 +11,11 @@
 //! # Reference
 //! Design sections 6 and 7.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arrow::array::RecordBatch;
 use parsers::{
@@ -75,6 +79,8 @@ pub struct Part {
     pub rows: Arc<Taken>,
     /// Which of them, in which order.
     pub order: Vec<u32>,
+    /// Its rows by account.
+    pub accounts: BTreeMap<String, u64>,
     /// For each repeated row, the object it came from.
     pub duplicates: Vec<u32>,
     /// The class.
@@ -276,10 +282,18 @@ impl Buffers {
                 order.sort_by_key(|&row| {
                     let number = keys[row as usize].partition as usize;
                     let (_, partition) = &self.partitions[number];
-                    (&partition.region, &partition.account)
+                    (segment(&partition.region), segment(&partition.account))
                 });
             }
-            orders.push((order, duplicates, file.class, file.folder.clone(), file.parts));
+            let mut accounts = BTreeMap::new();
+            let number = |row: &u32| keys[*row as usize].partition;
+            for run in order.chunk_by(|a, b| number(a) == number(b)) {
+                let (_, partition) = &self.partitions[number(&run[0]) as usize];
+                let account = segment(&partition.account).to_owned();
+                *accounts.entry(account).or_default() += run.len() as u64;
+            }
+            let folder = file.folder.clone();
+            orders.push((order, accounts, duplicates, file.class, folder, file.parts));
             file.waiting = 0;
             file.parts += 1;
         }
@@ -290,9 +304,10 @@ impl Buffers {
         }
         let (batch, keys) = table.into_arrow();
         let rows = Arc::new(Taken { batch, keys });
-        let part = |(order, duplicates, class, folder, number)| Part {
+        let part = |(order, accounts, duplicates, class, folder, number)| Part {
             rows: Arc::clone(&rows),
             order,
+            accounts,
             duplicates,
             class,
             folder,

@@ -68,7 +68,8 @@ fn object(bucket: &Arc<str>, key: String, metadata: &Metadata) -> ObjectRef {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let nanos = modified.unwrap_or_default().as_nanos();
     let size = metadata.len();
-    ObjectRef { bucket: Arc::clone(bucket), key, size, etag: format!("{size:x}-{nanos:x}") }
+    let etag = format!("{size:x}-{nanos:x}");
+    ObjectRef { bucket: Arc::clone(bucket), key, size, etag, version: None }
 }
 
 /// An absolute path without links, so that one file has one location.

@@ -15,7 +15,7 @@ use trailhound::{
     inflate::Caps,
     load::{Settings, load},
     progress::Progress,
-    workspace::Places,
+    store::{Access, Place},
 };
 
 use crate::support::{
@@ -271,8 +271,11 @@ fn a_panic_in_a_decoder_fails_that_object_and_the_run_goes_on() {
     let lake = bench.lake();
     let settings = Settings {
         accounts: Arc::default(),
-        paths: vec![bench.archive()],
-        places: Places { lake: lake.dir.clone(), state: lake.state.clone() },
+        paths: vec![Place::Local(bench.archive())],
+        lake: Place::Local(lake.dir.clone()),
+        state: Place::Local(lake.state.clone()),
+        source_access: Access::default(),
+        lake_access: Access::default(),
         source: Some(&PANICKING),
         filter: Filter::default(),
         budget: Budget::new(128 << 20, 1).unwrap(),

@@ -13,7 +13,7 @@ use trailhound::{
     progress::Progress,
     pump::{Pump, Step},
     report::Report,
-    workspace::Places,
+    store::{Access, Place},
 };
 
 use crate::support::{
@@ -168,8 +168,11 @@ fn archive() -> Bench {
 fn load_with(bench: &Bench, lake: &Lake, budget: Budget) -> (Report, Vec<Row>) {
     let settings = Settings {
         accounts: Arc::default(),
-        paths: vec![bench.archive()],
-        places: Places { lake: lake.dir.clone(), state: lake.state.clone() },
+        paths: vec![Place::Local(bench.archive())],
+        lake: Place::Local(lake.dir.clone()),
+        state: Place::Local(lake.state.clone()),
+        source_access: Access::default(),
+        lake_access: Access::default(),
         source: None,
         filter: Filter::default(),
         budget,

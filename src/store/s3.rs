@@ -1,0 +1,594 @@
+//! One bucket.
+//!
+//! # Input
+//! Keys.
+//! # Maps to
+//! Pages of a listing, bodies, small files, uploads. Throttling, errors of the server and of the
+//! network are tried again by the SDK, with growing and random pauses; what is denied or missing is
+//! not.
+//! # Known gaps
+//! An upload in parts that is killed leaves its parts in the bucket, invisible: a lifecycle rule
+//! (`AbortIncompleteMultipartUpload`) removes them.
+//! # Reference
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_s3::{
+    Client,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    primitives::{ByteStream, Length},
+    types::{
+        ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType,
+        ObjectIdentifier, ServerSideEncryption,
+    },
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    Body, Found, Kind, ObjectRef, StoreError,
+    access::{Access, Principal, has_endpoint},
+    body::S3Body,
+};
+
+/// Files up to this size are written by one request.
+const PUT_BYTES: u64 = 16 << 20;
+/// Size of a part of a larger file, unless there would be over 10,000.
+const PART_BYTES: u64 = 8 << 20;
+const MAX_PARTS: u64 = 10_000;
+/// Parts of one file that are sent at the same time.
+const PARTS_AT_ONCE: usize = 2;
+/// Keys that one request deletes.
+const DELETE_KEYS: usize = 1000;
+
+/// A bucket, with a client for its region.
+pub struct Bucket {
+    client: Client,
+    uri: Arc<str>,
+    owner: Option<String>,
+    kms_key_id: Option<String>,
+    who: Arc<Principal>,
+}
+
+/// A page of a listing.
+pub struct Page {
+    /// Objects, in the order of their keys.
+    pub objects: Vec<ObjectRef>,
+    /// Folders, with the `/` at their end, if a delimiter was given.
+    pub folders: Vec<String>,
+    /// How to go on.
+    pub next: Option<String>,
+}
+
+/// A pause before another attempt: doubled each time, and random, so that many that failed together
+/// do not come together again.
+pub(super) fn backoff(attempt: u32, first: Duration) -> Duration {
+    let most = first * 2_u32.pow(attempt.min(10));
+    most.mul_f64(fastrand::f64())
+}
+
+impl Bucket {
+    /// A bucket with its region looked up.
+    pub(super) async fn new(
+        config: &SdkConfig,
+        name: &str,
+        access: &Access,
+        who: Arc<Principal>,
+    ) -> Result<Self, StoreError> {
+        let is_elsewhere = config.endpoint_url().is_some()
+            || has_endpoint("AWS_ENDPOINT_URL_S3")
+            || has_endpoint("AWS_ENDPOINT_URL");
+        let builder = aws_sdk_s3::config::Builder::from(config).force_path_style(is_elsewhere);
+        let mut bucket = Self {
+            client: Client::from_conf(builder.clone().build()),
+            uri: format!("s3://{name}").into(),
+            owner: access.expected_bucket_owner.clone(),
+            kms_key_id: access.kms_key_id.clone(),
+            who,
+        };
+        let head = bucket.client.head_bucket().bucket(name).send().await;
+        let region = match &head {
+            Ok(output) => output.bucket_region().map(str::to_owned),
+            Err(error) => error
+                .raw_response()
+                .and_then(|raw| raw.headers().get("x-amz-bucket-region"))
+                .map(str::to_owned),
+        };
+        let status = head
+            .as_ref()
+            .err()
+            .and_then(|error| error.raw_response())
+            .map(|raw| raw.status().as_u16());
+        match (head, status) {
+            (Err(_), Some(404)) => {
+                return Err(StoreError {
+                    kind: Kind::Configuration,
+                    what: format!("there is no bucket {name}: check the name"),
+                });
+            }
+            // It may be read although it may not be listed; a request for what is there tells.
+            (Err(_), Some(301 | 400 | 403)) | (Ok(_), _) => {}
+            (Err(error), _) => return Err(bucket.fail("s3:ListBucket", "", error).await),
+        }
+        let configured = config.region().map(Region::as_ref);
+        if let Some(region) =
+            region.filter(|region| Some(region.as_str()) != configured && !is_elsewhere)
+        {
+            bucket.client = Client::from_conf(builder.region(Region::new(region)).build());
+        }
+        Ok(bucket)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.uri["s3://".len()..]
+    }
+
+    /// One page of a listing.
+    pub async fn page(
+        &self,
+        prefix: &str,
+        delimiter: bool,
+        after: Option<String>,
+        next: Option<String>,
+    ) -> Result<Page, StoreError> {
+        let list = self
+            .client
+            .list_objects_v2()
+            .bucket(self.name())
+            .prefix(prefix)
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_delimiter(delimiter.then(|| "/".to_owned()))
+            .set_start_after(after.filter(|_| next.is_none()))
+            .set_continuation_token(next)
+            // A key may hold characters that XML cannot.
+            .encoding_type(EncodingType::Url);
+        let output = match list.send().await {
+            Ok(output) => output,
+            Err(error) => return Err(self.fail("s3:ListBucket", prefix, error).await),
+        };
+        let decode = |key: &str| {
+            percent_encoding::percent_decode_str(&key.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        let encoded = output.encoding_type() == Some(&EncodingType::Url);
+        let text = |key: &str| if encoded { decode(key) } else { key.to_owned() };
+        let objects = output.contents().iter().map(|object| ObjectRef {
+            bucket: Arc::clone(&self.uri),
+            key: text(object.key().unwrap_or_default()),
+            size: object.size().unwrap_or_default().max(0) as u64,
+            etag: object.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
+            version: None,
+        });
+        let folders = output.common_prefixes().iter().filter_map(|folder| folder.prefix());
+        Ok(Page {
+            objects: objects.collect(),
+            folders: folders.map(text).collect(),
+            next: output.next_continuation_token,
+        })
+    }
+
+    /// All files below a folder, whose name ends with `/`.
+    pub(super) async fn files(
+        &self,
+        folder: &str,
+        after: Option<String>,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        let mut next = None;
+        let now = std::time::SystemTime::now();
+        loop {
+            let list = self
+                .client
+                .list_objects_v2()
+                .bucket(self.name())
+                .prefix(folder)
+                .set_expected_bucket_owner(self.owner.clone())
+                .set_start_after(after.clone().filter(|_| next.is_none()))
+                .set_continuation_token(next);
+            let output = match list.send().await {
+                Ok(output) => output,
+                Err(error) => return Err(self.fail("s3:ListBucket", folder, error).await),
+            };
+            for object in output.contents() {
+                let written = object
+                    .last_modified()
+                    .and_then(|time| std::time::SystemTime::try_from(*time).ok());
+                found.push(Found {
+                    path: object.key().unwrap_or_default().to_owned(),
+                    size: object.size().unwrap_or_default().max(0) as u64,
+                    age: now.duration_since(written.unwrap_or(now)).unwrap_or_default(),
+                });
+            }
+            next = output.next_continuation_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The names of the folders right below one, whose name ends with `/`.
+    pub(super) async fn folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        let mut next = None;
+        loop {
+            let page = self.page(folder, true, None, next).await?;
+            names.extend(
+                page.folders
+                    .iter()
+                    .map(|path| path[folder.len()..].trim_end_matches('/').to_owned()),
+            );
+            next = page.next;
+            if next.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+
+    /// The object of a key as it is now; None if there is none.
+    pub async fn head(&self, key: &str) -> Result<Option<ObjectRef>, StoreError> {
+        let head = self.client.head_object().bucket(self.name()).key(key);
+        match head.set_expected_bucket_owner(self.owner.clone()).send().await {
+            Ok(output) => Ok(Some(ObjectRef {
+                bucket: Arc::clone(&self.uri),
+                key: key.to_owned(),
+                size: output.content_length().unwrap_or_default().max(0) as u64,
+                etag: output.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
+                version: None,
+            })),
+            Err(error) => match self.fail("s3:GetObject", key, error).await {
+                StoreError { kind: Kind::Missing, .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Starts to read an object.
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        object: &ObjectRef,
+        piece_bytes: usize,
+    ) -> Result<(Bytes, Body), StoreError> {
+        let get = self
+            .client
+            .get_object()
+            .bucket(self.name())
+            .key(&object.key)
+            .set_version_id(object.version.clone())
+            .set_expected_bucket_owner(self.owner.clone())
+            .checksum_mode(ChecksumMode::Enabled);
+        let output = match get.send().await {
+            Ok(output) => output,
+            Err(error) => return Err(self.fail("s3:GetObject", &object.key, error).await),
+        };
+        let mut body = Box::new(S3Body {
+            bucket: Arc::clone(self),
+            object: object.clone(),
+            at: 0,
+            size: output.content_length().unwrap_or_default().max(0) as u64,
+            etag: output.e_tag,
+            stream: output.body,
+            piece_bytes,
+            rest: Bytes::new(),
+        });
+        let first = body.next().await?;
+        Ok((first, Body::S3(body)))
+    }
+
+    /// Goes on reading at a byte, if the object is still the same.
+    pub(super) async fn resume(
+        &self,
+        object: &ObjectRef,
+        at: u64,
+        etag: &Option<String>,
+    ) -> Result<ByteStream, StoreError> {
+        let get = self
+            .client
+            .get_object()
+            .bucket(self.name())
+            .key(&object.key)
+            .set_version_id(object.version.clone())
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_if_match(etag.clone())
+            .range(format!("bytes={at}-"));
+        match get.send().await {
+            Ok(output) => Ok(output.body),
+            Err(error) => Err(self.fail("s3:GetObject", &object.key, error).await),
+        }
+    }
+
+    /// A small file as a whole; None if there is none.
+    pub(super) async fn get(self: &Arc<Self>, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let object = ObjectRef {
+            bucket: Arc::clone(&self.uri),
+            key: key.to_owned(),
+            size: 0,
+            etag: String::new(),
+            version: None,
+        };
+        match self.open(&object, usize::MAX).await {
+            Ok((content, _)) => Ok(Some(content)),
+            Err(StoreError { kind: Kind::Missing, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A range of the bytes of a file.
+    pub async fn range(&self, key: &str, bytes: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
+        let range = format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1));
+        let get = self.client.get_object().bucket(self.name()).key(key).range(range);
+        let output = match get.set_expected_bucket_owner(self.owner.clone()).send().await {
+            Ok(output) => output,
+            Err(error) => return Err(self.fail("s3:GetObject", key, error).await),
+        };
+        let collected = output.body.collect().await;
+        collected.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes).map_err(|error| {
+            StoreError {
+                kind: Kind::Transient,
+                what: format!("{}: the answer broke off: {error}", self.name_of(key)),
+            }
+        })
+    }
+
+    /// Brings an object to a file of this machine.
+    pub(super) async fn download(self: &Arc<Self>, key: &str, to: &Path) -> Result<(), StoreError> {
+        let object = ObjectRef {
+            bucket: Arc::clone(&self.uri),
+            key: key.to_owned(),
+            size: 0,
+            etag: String::new(),
+            version: None,
+        };
+        let on_error = |error: std::io::Error| StoreError {
+            kind: Kind::Other,
+            what: format!("cannot write {}: {error}", to.display()),
+        };
+        let mut file = tokio::fs::File::create(to).await.map_err(on_error)?;
+        let (mut piece, mut body) = self.open(&object, 1 << 20).await?;
+        loop {
+            file.write_all(&piece).await.map_err(on_error)?;
+            if body.is_at_end() {
+                return file.flush().await.map_err(on_error);
+            }
+            (piece, body) = body.read().await?;
+        }
+    }
+
+    /// Writes a file by one request. Fails with [`Kind::Changed`] if `if_match` is not its ETag.
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        content: Bytes,
+        if_match: Option<String>,
+    ) -> Result<(), StoreError> {
+        self.put_if(key, content.into(), if_match, None).await
+    }
+
+    /// Writes a file if there is none of this key; false if there is.
+    pub(super) async fn create(&self, key: &str, content: Bytes) -> Result<bool, StoreError> {
+        match self.put_if(key, content.into(), None, Some("*".to_owned())).await {
+            Ok(()) => Ok(true),
+            Err(StoreError { kind: Kind::Changed, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        body: ByteStream,
+        if_match: Option<String>,
+        if_none_match: Option<String>,
+    ) -> Result<(), StoreError> {
+        let put = self
+            .client
+            .put_object()
+            .bucket(self.name())
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_server_side_encryption(self.encryption())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
+            .body(body);
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.fail("s3:PutObject", key, error).await),
+        }
+    }
+
+    fn encryption(&self) -> Option<ServerSideEncryption> {
+        self.kms_key_id.as_ref().map(|_| ServerSideEncryption::AwsKms)
+    }
+
+    /// Writes a file of this machine, by one request or in parts. Nothing is visible before all is
+    /// there.
+    pub(super) async fn upload(&self, key: &str, from: &Path) -> Result<(), StoreError> {
+        let on_error = |error: &dyn std::fmt::Display| StoreError {
+            kind: Kind::Other,
+            what: format!("cannot read {}: {error}", from.display()),
+        };
+        let size = tokio::fs::metadata(from).await.map_err(|error| on_error(&error))?.len();
+        if size <= PUT_BYTES {
+            let content = tokio::fs::read(from).await.map_err(|error| on_error(&error))?;
+            return self.put(key, content.into(), None).await;
+        }
+        let create = self
+            .client
+            .create_multipart_upload()
+            .bucket(self.name())
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .set_server_side_encryption(self.encryption())
+            .set_ssekms_key_id(self.kms_key_id.clone());
+        let upload = match create.send().await {
+            Ok(output) => output.upload_id.unwrap_or_default(),
+            Err(error) => return Err(self.fail("s3:PutObject", key, error).await),
+        };
+        let result = self.parts(key, &upload, from, size).await;
+        if result.is_err() {
+            let abort = self.client.abort_multipart_upload().bucket(self.name()).key(key);
+            let abort = abort.upload_id(&upload).set_expected_bucket_owner(self.owner.clone());
+            if let Err(error) = abort.send().await {
+                let error = DisplayErrorContext(error);
+                tracing::warn!(key, %error, "parts of an upload that failed stay in the bucket");
+            }
+        }
+        result
+    }
+
+    async fn parts(
+        &self,
+        key: &str,
+        upload: &str,
+        from: &Path,
+        size: u64,
+    ) -> Result<(), StoreError> {
+        let part_bytes = PART_BYTES.max(size.div_ceil(MAX_PARTS));
+        let send = |number: u64| async move {
+            let offset = number * part_bytes;
+            let length = part_bytes.min(size - offset);
+            let body = ByteStream::read_from()
+                .path(from)
+                .offset(offset)
+                .length(Length::Exact(length))
+                .build()
+                .await
+                .map_err(|error| StoreError {
+                    kind: Kind::Other,
+                    what: format!("cannot read {}: {error}", from.display()),
+                })?;
+            let put = self.client.upload_part().bucket(self.name()).key(key).upload_id(upload);
+            let put = put.set_expected_bucket_owner(self.owner.clone());
+            match put.part_number(number as i32 + 1).body(body).send().await {
+                Ok(output) => Ok(CompletedPart::builder()
+                    .set_e_tag(output.e_tag)
+                    .set_checksum_crc32(output.checksum_crc32)
+                    .set_checksum_crc32_c(output.checksum_crc32_c)
+                    .set_checksum_crc64_nvme(output.checksum_crc64_nvme)
+                    .part_number(number as i32 + 1)
+                    .build()),
+                Err(error) => Err(self.fail("s3:PutObject", key, error).await),
+            }
+        };
+        let parts: Vec<CompletedPart> = stream::iter(0..size.div_ceil(part_bytes))
+            .map(send)
+            .buffered(PARTS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let complete = self
+            .client
+            .complete_multipart_upload()
+            .bucket(self.name())
+            .key(key)
+            .upload_id(upload)
+            .set_expected_bucket_owner(self.owner.clone())
+            .multipart_upload(parts);
+        match complete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.fail("s3:PutObject", key, error).await),
+        }
+    }
+
+    /// Removes files; it is no error if one is not there.
+    pub(super) async fn remove(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        for keys in keys.chunks(DELETE_KEYS) {
+            let objects =
+                keys.iter().filter_map(|key| ObjectIdentifier::builder().key(key).build().ok());
+            let Ok(delete) =
+                Delete::builder().set_objects(Some(objects.collect())).quiet(true).build()
+            else {
+                continue;
+            };
+            let request = self.client.delete_objects().bucket(self.name()).delete(delete);
+            match request.set_expected_bucket_owner(self.owner.clone()).send().await {
+                Ok(output) => {
+                    if let Some(error) = output.errors().first() {
+                        let key = error.key().unwrap_or_default();
+                        let why = error.message().or(error.code()).unwrap_or_default();
+                        return Err(StoreError {
+                            kind: Kind::Other,
+                            what: format!("cannot delete {}: {why}", self.name_of(key)),
+                        });
+                    }
+                }
+                Err(error) => return Err(self.fail("s3:DeleteObject", &keys[0], error).await),
+            }
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, key: &str) -> String {
+        if key.is_empty() { self.uri.to_string() } else { format!("{}/{key}", self.uri) }
+    }
+
+    /// An error of the SDK as a sentence.
+    async fn fail<E>(&self, action: &str, key: &str, error: SdkError<E>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let place = self.name_of(key);
+        let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+        let code = error.code().unwrap_or_default().to_owned();
+        let message = error.message().unwrap_or_default().to_owned();
+        let (kind, what) = match (status, code.as_str()) {
+            (_, "NoSuchBucket") => {
+                (Kind::Configuration, format!("there is no bucket {}: check the name", self.name()))
+            }
+            (404, _) => (Kind::Missing, format!("{place} is not there")),
+            (_, "ExpiredToken" | "TokenRefreshRequired" | "RequestExpired") => (
+                Kind::Configuration,
+                format!("the AWS credentials for {place} have expired: sign in again"),
+            ),
+            (
+                _,
+                "InvalidAccessKeyId" | "NotSignedUp" | "SignatureDoesNotMatch" | "InvalidToken",
+            ) => (
+                Kind::Configuration,
+                format!("the AWS credentials for {place} are not valid ({code}): check them"),
+            ),
+            (403, "InvalidObjectState") => (
+                Kind::Other,
+                format!("{place} is archived (Glacier): restore it, then load it again"),
+            ),
+            (403, "RequestTimeTooSkewed") => (
+                Kind::Configuration,
+                format!("the clock of this machine is wrong, says S3 for {place}: {message}"),
+            ),
+            (403, _) => {
+                let resource = match action {
+                    "s3:ListBucket" => format!("arn:aws:s3:::{}", self.name()),
+                    _ => format!("arn:aws:s3:::{}/{key}", self.name()),
+                };
+                let who = self.who.name().await;
+                let told = if message.is_empty() { String::new() } else { format!(": {message}") };
+                (
+                    Kind::Denied,
+                    format!(
+                        "access denied: {who} needs {action} on {resource}, and for objects under a \
+                         KMS key kms:Decrypt (reading) or kms:GenerateDataKey (writing){told}"
+                    ),
+                )
+            }
+            (412 | 409, _) => (Kind::Changed, format!("{place} has changed meanwhile")),
+            (301 | 307, _) => (
+                Kind::Configuration,
+                format!("{place} is in another region than its bucket said: {message}"),
+            ),
+            (500.. | 429, _) | (_, "SlowDown" | "RequestTimeout" | "Throttling") => {
+                (Kind::Transient, format!("{place}: S3 answers {status} {code}: {message}"))
+            }
+            (..=299, _) => (
+                Kind::Transient,
+                format!("{place}: no answer from S3: {}", DisplayErrorContext(error)),
+            ),
+            _ => (Kind::Other, format!("{place}: S3 answers {status} {code}: {message}")),
+        };
+        StoreError { kind, what }
+    }
+}
