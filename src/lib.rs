@@ -47,6 +47,7 @@ pub mod batch;
 pub mod budget;
 pub mod cli;
 pub mod cpu;
+pub mod event;
 pub mod inflate;
 pub mod lane;
 pub mod ledger;
