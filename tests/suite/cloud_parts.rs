@@ -1,6 +1,13 @@
 //! The stand-ins for AWS do what AWS does, where the other tests rely on it.
 
-use std::{process::Command, sync::Arc};
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use aws_sdk_s3::{
     error::ProvideErrorMetadata,
@@ -10,7 +17,8 @@ use aws_sdk_s3::{
 
 use crate::support::cloud::{
     block_on,
-    s3::{S3Server, s3_error},
+    proxy::{Fault, Proxy},
+    s3::{self, S3Server, s3_error},
 };
 
 /// A server with a bucket `logs`.
@@ -163,11 +171,11 @@ fn a_fault_is_what_the_client_gets() {
     assert_eq!(block_on(get()).unwrap_err().code(), Some("AccessDenied"));
     let put = client.put_object().bucket("logs").key("object").body(vec![0; 3 << 20].into());
     assert_eq!(block_on(put.send()).unwrap_err().code(), Some("AccessDenied"));
-    let times = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let times = Arc::new(AtomicU32::new(0));
     server.reset_requests();
     server.fault(move |operation, bucket, key| {
         assert_eq!((operation, bucket, key), ("GetObject", "logs", "object"));
-        let is_first = times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        let is_first = times.fetch_add(1, Ordering::SeqCst) == 0;
         if is_first { Err(s3_error!(SlowDown)) } else { Ok(()) }
     });
     block_on(get()).unwrap();
@@ -190,4 +198,91 @@ fn the_program_is_told_where_and_who_it_is_and_nothing_else() {
     assert!(told.contains(&format!("AWS_ENDPOINT_URL_S3={}", server.endpoint())));
     assert!(expected.all(|line| told.contains(&line)));
     assert!(!told.iter().any(|line| line.starts_with("AWS_PROFILE")));
+}
+
+/// A server with an object `logs/object` of 100 kB behind a proxy, and a client of the proxy.
+fn behind_a_proxy() -> (S3Server, Proxy, aws_sdk_s3::Client, Vec<u8>) {
+    let server = server();
+    let content: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    server.put("logs", "object", content.clone());
+    let proxy = Proxy::start(&server.endpoint());
+    let client = s3::client(&proxy.endpoint());
+    (server, proxy, client, content)
+}
+
+/// How many bytes of `logs/object` arrive, and whether that is all, as far as the client knows.
+fn fetch(client: &aws_sdk_s3::Client) -> (usize, bool) {
+    block_on(async {
+        let found = client.get_object().bucket("logs").key("object").send().await.unwrap();
+        let (mut body, mut length) = (found.body, 0);
+        loop {
+            match body.next().await {
+                Some(Ok(chunk)) => length += chunk.len(),
+                Some(Err(_)) => return (length, false),
+                None => return (length, true),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_proxy_passes_what_it_is_not_to_disturb() {
+    let (server, proxy, client, content) = behind_a_proxy();
+    assert_eq!(fetch(&client), (content.len(), true));
+    // Large enough that the client asks for leave to send the body (100 Continue).
+    let body = vec![7; 5 << 20];
+    let put = client.put_object().bucket("logs").key("big").body(body.clone().into());
+    block_on(put.send()).unwrap();
+    assert!(server.get("logs", "big").unwrap() == body);
+    let [get, put] = &proxy.requests()[..] else { panic!("two requests") };
+    assert!(get.starts_with("GET /logs/object") && put.starts_with("PUT /logs/big"));
+    let mut command = Command::new("env");
+    server.env(&mut command);
+    proxy.env(&mut command);
+    let told = command.output().unwrap().stdout;
+    let line = format!("AWS_ENDPOINT_URL_S3={}\n", proxy.endpoint());
+    assert!(str::from_utf8(&told).unwrap().contains(&line));
+}
+
+#[test]
+fn a_proxy_cuts_bodies_short() {
+    let (_server, proxy, client, content) = behind_a_proxy();
+    for fault in [Fault::Reset(50_000), Fault::Truncate(50_000)] {
+        proxy.script(move |_, _| fault);
+        assert_eq!(fetch(&client), (50_000, false), "{fault:?}");
+    }
+    proxy.script(|_, _| Fault::Slow(40_000, Duration::from_millis(50)));
+    let started = Instant::now();
+    assert_eq!(fetch(&client), (content.len(), true));
+    assert!(started.elapsed() >= Duration::from_millis(150));
+}
+
+#[test]
+fn a_proxy_answers_for_the_server_by_number_of_the_request() {
+    let (server, proxy, client, content) = behind_a_proxy();
+    proxy.script(|number, _| match number {
+        1 => Fault::Status(503),
+        2 => Fault::Status(500),
+        _ => Fault::Pass,
+    });
+    assert_eq!(fetch(&client), (content.len(), true));
+    assert_eq!((proxy.requests().len(), server.requests()["GetObject"]), (3, 1));
+    proxy.script(|_, line| if line.starts_with("GET") { Fault::Status(500) } else { Fault::Pass });
+    let get = client.get_object().bucket("logs").key("object").send();
+    assert_eq!(status!(block_on(get)), Some(500));
+    assert_eq!(proxy.requests().len(), 3, "the client gives up after three attempts");
+}
+
+#[test]
+fn a_lost_answer_leaves_what_was_done_and_a_retry_finds_it() {
+    let (server, proxy, client, _) = behind_a_proxy();
+    proxy.script(|number, _| if number == 1 { Fault::LoseAnswer } else { Fault::Pass });
+    let put = client.put_object().bucket("logs").key("new").if_none_match("*");
+    let put = put.body(ByteStream::from_static(b"x")).send();
+    assert_eq!(block_on(put).unwrap_err().code(), Some("PreconditionFailed"));
+    assert_eq!(server.get("logs", "new").unwrap(), b"x");
+    proxy.script(|_, _| Fault::Hang);
+    let get = client.get_object().bucket("logs").key("new").send();
+    block_on(async { tokio::time::timeout(Duration::from_millis(300), get).await }).unwrap_err();
+    assert_eq!(proxy.requests().len(), 1);
 }

@@ -4,11 +4,16 @@
 //! The tests are plain functions and the program is a child process, so the servers run on a
 //! runtime of their own and everything here may block.
 
-use std::{future::Future, process::Command, sync::LazyLock};
+use std::{future::Future, net::SocketAddr, process::Command, sync::LazyLock};
 
 use aws_sdk_s3::config::Credentials;
-use tokio::runtime::Runtime;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+    task::{AbortHandle, JoinSet},
+};
 
+pub mod proxy;
 pub mod s3;
 mod strict;
 
@@ -24,6 +29,43 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// Waits for a future; what it spawns goes on in the background.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.block_on(future)
+}
+
+/// A listener on a loopback port, and the connections to it: all of them end with this.
+struct Server {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Server {
+    fn start<F>(handle: impl Fn(TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accept = async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let _ = stream.set_nodelay(true);
+                connections.spawn(handle(stream));
+                while connections.try_join_next().is_some() {}
+            }
+        };
+        Self { address, task: RUNTIME.spawn(accept).abort_handle() }
+    }
+
+    /// `http://127.0.0.1:<port>`.
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Names and values of environment variables.

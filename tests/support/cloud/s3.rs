@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -23,15 +22,14 @@ use s3s::{
     dto::{
         CreateBucketInput, DeleteObjectInput, GetObjectInput, ListObjectsV2Input, PutObjectInput,
     },
-    service::{S3Service, S3ServiceBuilder},
+    service::S3ServiceBuilder,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
 use walkdir::WalkDir;
 
 pub use super::strict::Created;
 use super::{
-    KEY, REGION, SECRET, Variables, block_on, credentials, identity, set,
+    KEY, REGION, SECRET, Server, Variables, block_on, credentials, identity, set,
     strict::{self, Strict},
 };
 /// For faults: `Err(s3_error!(SlowDown))`.
@@ -86,11 +84,10 @@ impl S3Access for Entrance {
 
 /// A running server. Its own methods do not pass the wire: they are neither counted nor refused.
 pub struct S3Server {
-    address: SocketAddr,
     root: TempDir,
     gate: Arc<Gate>,
     store: Strict,
-    task: JoinHandle<()>,
+    server: Server,
 }
 
 impl S3Server {
@@ -102,15 +99,20 @@ impl S3Server {
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         builder.set_access(Entrance(gate.clone()));
         let service = builder.build();
-        let listener = block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = super::RUNTIME.spawn(serve(listener, service));
-        Self { address, root, gate, store, task }
+        let server = Server::start(move |stream| {
+            let service = service.clone();
+            async move {
+                let connection =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let _ = connection.await;
+            }
+        });
+        Self { root, gate, store, server }
     }
 
     /// `http://127.0.0.1:<port>`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.endpoint()
     }
 
     /// What the program has to know to use this server.
@@ -230,12 +232,6 @@ impl S3Server {
     }
 }
 
-impl Drop for S3Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 pub fn access_denied() -> S3Error {
     s3_error!(AccessDenied, "Access Denied")
 }
@@ -245,14 +241,4 @@ pub fn client(endpoint: &str) -> aws_sdk_s3::Client {
     let builder = aws_sdk_s3::Config::builder().behavior_version(BehaviorVersion::latest());
     let builder = builder.region(Region::new(REGION)).credentials_provider(credentials());
     aws_sdk_s3::Client::from_conf(builder.endpoint_url(endpoint).build())
-}
-
-async fn serve(listener: TcpListener, service: S3Service) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let _ = stream.set_nodelay(true);
-        let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
-        tokio::spawn(connection);
-    }
 }
