@@ -109,6 +109,8 @@ struct Load {
     /// Names of accounts: the JSON of `aws organizations list-accounts`, or CSV with id,name
     #[arg(long, env = "TRAILHOUND_ACCOUNTS", value_name = "FILE")]
     accounts: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Buckets of other accounts")]
+    buckets: Buckets,
     /// Load again what is in the lake already, and replace its files
     #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
@@ -124,6 +126,57 @@ struct Load {
     /// No progress bar and no summary
     #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
+}
+
+/// Buckets of other accounts.
+#[derive(Clone, Debug, Args)]
+struct Buckets {
+    /// Role that reads the archives
+    #[arg(long, env = "TRAILHOUND_SOURCE_ROLE_ARN", value_name = "ARN")]
+    source_role_arn: Option<String>,
+    /// External id that this role asks for
+    #[arg(long, env = "TRAILHOUND_SOURCE_EXTERNAL_ID", value_name = "ID")]
+    source_external_id: Option<String>,
+    /// Account that the archives' buckets must belong to
+    #[arg(long, env = "TRAILHOUND_SOURCE_BUCKET_OWNER", value_name = "ACCOUNT")]
+    source_bucket_owner: Option<String>,
+    /// Role that reads and writes lake and state
+    #[arg(long, env = "TRAILHOUND_LAKE_ROLE_ARN", value_name = "ARN")]
+    lake_role_arn: Option<String>,
+    /// External id that this role asks for
+    #[arg(long, env = "TRAILHOUND_LAKE_EXTERNAL_ID", value_name = "ID")]
+    lake_external_id: Option<String>,
+    /// Account that the lake's bucket must belong to
+    #[arg(long, env = "TRAILHOUND_LAKE_BUCKET_OWNER", value_name = "ACCOUNT")]
+    lake_bucket_owner: Option<String>,
+    /// KMS key for what is written, instead of the bucket's default
+    #[arg(long, env = "TRAILHOUND_LAKE_KMS_KEY_ID", value_name = "KEY")]
+    lake_kms_key_id: Option<String>,
+}
+
+impl Buckets {
+    fn source(&self) -> Access {
+        Access {
+            role_arn: some(self.source_role_arn.as_ref()),
+            external_id: some(self.source_external_id.as_ref()),
+            expected_bucket_owner: some(self.source_bucket_owner.as_ref()),
+            kms_key_id: None,
+        }
+    }
+
+    fn lake(&self) -> Access {
+        Access {
+            role_arn: some(self.lake_role_arn.as_ref()),
+            external_id: some(self.lake_external_id.as_ref()),
+            expected_bucket_owner: some(self.lake_bucket_owner.as_ref()),
+            kms_key_id: some(self.lake_kms_key_id.as_ref()),
+        }
+    }
+}
+
+/// An empty variable gives nothing.
+fn some(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
 }
 
 impl Cli {
@@ -238,8 +291,8 @@ impl Load {
             paths: self.paths,
             lake: self.lake,
             state,
-            source_access: Access::default(),
-            lake_access: Access::default(),
+            source_access: self.buckets.source(),
+            lake_access: self.buckets.lake(),
             source: self.source,
             filter,
             budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,

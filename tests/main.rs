@@ -14,6 +14,7 @@ mod suite {
     mod bad_places;
     mod bad_records;
     mod by_content;
+    mod cloud_parts;
     mod documents;
     mod incident;
     mod invariance;

@@ -224,20 +224,38 @@ fn filters_by_time_account_and_region_count_the_rest_as_excluded() {
 }
 
 #[test]
-fn filters_by_account_and_region_look_at_the_record_not_at_the_key() {
-    // Global services, cross-account deliveries and shared subnets: the key tells who delivered.
-    let mut event = event(0);
-    event["recipientAccountId"] = ACCOUNTS[1].into();
-    event["awsRegion"] = REGIONS[1].into();
+fn filters_by_account_and_region_leave_out_keys_and_look_at_records() {
+    let mut foreign = event(0);
+    foreign["recipientAccountId"] = ACCOUNTS[1].into();
+    foreign["awsRegion"] = REGIONS[1].into();
     let row = flow_line(0).replace(ACCOUNTS[0], ACCOUNTS[1]);
-    for arguments in [["--account", ACCOUNTS[1]], ["--region", REGIONS[1]]] {
+    let flows = format!("{FLOW_HEADER} region\n{} {}\n{row} {}", flow_line(1), REGIONS[0], REGIONS[1]);
+    let load = |arguments: &[&str]| {
         let bench = Bench::with([
-            (&*trail_key("x"), records(&[event.clone()])),
-            (&*flow_key("x"), format!("{FLOW_HEADER} region\n{row} {}", REGIONS[1]).into_bytes()),
+            (&*trail_key("x"), records(&[event(1), foreign.clone()])),
+            (&*flow_key("x"), flows.clone().into_bytes()),
         ]);
-        let (run, _) = bench.load_checked(&arguments);
-        run.expect(0, [2, 0], [2, 2, 0]);
+        bench.load_checked(arguments).0
+    };
+    for arguments in [["--account", ACCOUNTS[0]], ["--region", REGIONS[0]]] {
+        let run = load(&arguments);
+        run.expect(0, [2, 0], [4, 2, 0]);
+        assert_eq!(run.records("excluded"), 2, "records of others in objects of this one");
     }
+    for arguments in [["--account", ACCOUNTS[1]], ["--region", REGIONS[1]]] {
+        let run = load(&arguments);
+        run.expect(0, [0, 0], [0, 0, 0]);
+    }
+}
+
+#[test]
+fn events_of_global_services_are_found_under_the_keys_of_other_regions() {
+    // A trail of one region delivers the calls of IAM, which are recorded in us-east-1, as its own.
+    let mut global = event(0);
+    global["awsRegion"] = "us-east-1".into();
+    let key = trail_key_of(ACCOUNTS[0], "eu-west-1", DAY, "x");
+    let bench = Bench::with([(&*key, records(&[global]))]);
+    bench.load(&["--region", "us-east-1"]).expect(0, [1, 0], [1, 1, 0]);
 }
 
 #[test]

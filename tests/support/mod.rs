@@ -11,6 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub mod cloud;
 mod lake;
 pub mod logs;
 
