@@ -22,6 +22,7 @@ mod suite {
     mod no_loss;
     mod pairs;
     mod reader;
+    mod s3;
     mod schema;
     mod selection;
 }

@@ -229,7 +229,8 @@ fn filters_by_account_and_region_leave_out_keys_and_look_at_records() {
     foreign["recipientAccountId"] = ACCOUNTS[1].into();
     foreign["awsRegion"] = REGIONS[1].into();
     let row = flow_line(0).replace(ACCOUNTS[0], ACCOUNTS[1]);
-    let flows = format!("{FLOW_HEADER} region\n{} {}\n{row} {}", flow_line(1), REGIONS[0], REGIONS[1]);
+    let flows =
+        format!("{FLOW_HEADER} region\n{} {}\n{row} {}", flow_line(1), REGIONS[0], REGIONS[1]);
     let load = |arguments: &[&str]| {
         let bench = Bench::with([
             (&*trail_key("x"), records(&[event(1), foreign.clone()])),
@@ -253,7 +254,7 @@ fn events_of_global_services_are_found_under_the_keys_of_other_regions() {
     // A trail of one region delivers the calls of IAM, which are recorded in us-east-1, as its own.
     let mut global = event(0);
     global["awsRegion"] = "us-east-1".into();
-    let key = trail_key_of(ACCOUNTS[0], "eu-west-1", DAY, "x");
+    let key = trail_key_of(ACCOUNTS[0], "eu-west-1", "2024/05/01", "x");
     let bench = Bench::with([(&*key, records(&[global]))]);
     bench.load(&["--region", "us-east-1"]).expect(0, [1, 0], [1, 1, 0]);
 }

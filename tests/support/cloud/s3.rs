@@ -181,15 +181,18 @@ impl S3Server {
         }
     }
 
-    /// Makes an object of each file of a folder; a prefix that is a folder ends in `/`.
+    /// Makes an object of each file of a folder; a prefix that is a folder ends in `/`. They are
+    /// copied past the server, whose own files for an object have names that are too long for keys
+    /// of CloudTrail.
     pub fn upload_dir(&self, folder: &Path, bucket: &str, prefix: &str) {
-        let mut paths: Vec<PathBuf> =
-            WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().into_path()).collect();
-        paths.retain(|path| path.is_file());
-        paths.sort_unstable();
-        for path in paths {
-            let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
-            self.put(bucket, &format!("{prefix}{name}"), fs::read(&path).unwrap());
+        for entry in WalkDir::new(folder) {
+            let path = entry.unwrap().into_path();
+            if path.is_file() {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap();
+                let object = self.root().join(bucket).join(format!("{prefix}{name}"));
+                fs::create_dir_all(object.parent().unwrap()).unwrap();
+                fs::copy(&path, object).unwrap();
+            }
         }
     }
 
