@@ -10,7 +10,7 @@
 //! # Reference
 //! Mapping table C1; <https://docs.aws.amazon.com/cli/latest/reference/organizations/list-accounts.html>.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::collections::HashMap;
 
 use parsers::accounts::{AccountInfo, Accounts};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -42,16 +42,11 @@ fn no_id(id: &str) -> String {
     format!("no account id: {id:?}; expected {ID_DIGITS} digits")
 }
 
-/// Reads a file. An error says where in it, and what was expected.
-pub fn read(path: &Path) -> Result<Accounts, String> {
-    let bytes = fs::read(path).map_err(|error| error.to_string());
-    bytes
-        .and_then(|bytes| {
-            let text = str::from_utf8(&bytes)
-                .map_err(|error| at(&bytes, error.valid_up_to(), "this is not UTF-8"))?;
-            parse(text)
-        })
-        .map_err(|error| format!("cannot read the accounts file {}: {error}", path.display()))
+/// Reads the content of a file. An error says where in it, and what was expected.
+pub fn read(content: &[u8]) -> Result<Accounts, String> {
+    let text = str::from_utf8(content)
+        .map_err(|error| at(content, error.valid_up_to(), "this is not UTF-8"))?;
+    parse(text)
 }
 
 /// An error at a byte of the text.

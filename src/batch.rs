@@ -29,7 +29,7 @@ use crate::{
     ledger::{Entry, Failure, Ledger, RecordCounts, State},
     progress::Progress,
     pump::ObjectError,
-    read::{self, LaneReport},
+    read::{self, Deadline, LaneReport},
     select::{Batch, Item, ledger_day, rejects_path},
     sink::{
         Sink, SinkError,
@@ -37,7 +37,7 @@ use crate::{
         partition::Layout,
         reject::RejectSink,
     },
-    store::{Folder, ObjectRef, Sources, StoreError, scratch},
+    store::{Folder, Kind, ObjectRef, Sources, StoreError, scratch},
     workspace::{FileError, Places, Plan, Target, Workspace},
 };
 
@@ -54,6 +54,8 @@ pub struct Engine {
     pub sources: Sources,
     /// Where to.
     pub destination: Destination,
+    /// Until when, if there is no time for everything.
+    pub deadline: Option<Arc<Deadline>>,
     /// Names of accounts.
     pub accounts: Arc<Accounts>,
     /// For people.
@@ -89,6 +91,8 @@ pub enum BatchError {
 /// What became of an object.
 #[derive(Debug)]
 pub struct ObjectOutcome {
+    /// Its path and version.
+    pub id: String,
     /// Its path.
     pub location: String,
     /// Its source, if there is one.
@@ -99,6 +103,17 @@ pub struct ObjectOutcome {
     pub read_bytes: u64,
     /// Failed or unrecognized, and why.
     pub error: Option<(State, Failure)>,
+    /// False if there was no time for it: nothing is known of it, and the ledger has nothing.
+    pub started: bool,
+    /// Why its bytes cannot be had.
+    pub unreadable: Option<Kind>,
+}
+
+impl ObjectOutcome {
+    /// What tells an object from others, versions included.
+    pub fn id_of(object: &ObjectRef) -> String {
+        format!("{} {}", object.location(), object.version.as_deref().unwrap_or_default())
+    }
 }
 
 /// What a batch became.
@@ -167,10 +182,11 @@ async fn into_stage(
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
     let answers = run_stages(engine, Layout::Staged, scratch.path(), &id, &batch, &items).await?;
     let outcome = outcome(&items, &answers);
-    let days = items.iter().map(|item| ledger_day(&item.key));
+    let started = items.iter().zip(&outcome.objects).filter(|(_, result)| result.started);
+    let days = started.map(|(item, _)| ledger_day(&item.key));
     let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));
     // The ledger of this day is written last: with it the batch is committed.
-    let last_day = days.max().unwrap_or_else(|| "unknown".into());
+    let Some(last_day) = days.max() else { return Ok(outcome) };
     let folder = staged_folder(&last_day);
     let mut entries = entries(&id, &batch, &items, &outcome, &answers.parquet, Some(&folder));
     let uploads =
@@ -239,7 +255,10 @@ async fn run_stages(
     let parquet = ParquetSink {
         cpu: engine.cpu.clone(),
         writers: budget.lanes,
-        partition_bytes: budget.partition_bytes,
+        partition_bytes: match layout {
+            Layout::Published { .. } => budget.partition_bytes,
+            Layout::Staged => budget.staged_bytes,
+        },
         layout,
         workspace: folder.to_owned(),
         batch: id.to_owned(),
@@ -297,9 +316,11 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
             }
             Some(Err(error @ ObjectError::Excluded(_))) => Some((State::Excluded, failure(error))),
             Some(Err(error)) => Some((State::Failed, failure(error))),
-            None => Some((State::Failed, failure(&ObjectError::Panic("no lane took it".into())))),
+            None => Some((State::Failed, failure(&ObjectError::NotStarted))),
         };
+        let end = answers.lanes.ends.get(&object);
         outcome.objects.push(ObjectOutcome {
+            id: ObjectOutcome::id_of(&item.object),
             location: item.object.location(),
             source: answers.lanes.sources.get(&object).copied().or(item.source).map(|s| s.name),
             records: RecordCounts {
@@ -308,6 +329,11 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
                 duplicate: answers.parquet.duplicate[object as usize],
                 rejected: counts.rejected,
                 excluded: counts.excluded,
+            },
+            started: end.is_some(),
+            unreadable: match end {
+                Some(Err(ObjectError::Read(error))) => Some(error.kind),
+                _ => None,
             },
             read_bytes: answers.lanes.read_bytes.get(&object).copied().unwrap_or_default(),
             error,
@@ -360,6 +386,9 @@ fn entries(
         }
     };
     for ((item, files), result) in items.iter().zip(files).zip(&outcome.objects) {
+        if !result.started {
+            continue;
+        }
         let error = result.error.as_ref();
         let entry = Entry {
             source: result.source.map(str::to_owned),

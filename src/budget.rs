@@ -39,6 +39,8 @@ pub struct Budget {
     pub queued_chunks: usize,
     /// Rows that wait for their partition's file, over all partitions.
     pub partition_bytes: usize,
+    /// The same where a batch becomes one file for each class.
+    pub staged_bytes: usize,
 }
 
 impl Budget {
@@ -63,6 +65,8 @@ impl Budget {
             chunk_bytes: 4 * MIB,
             queued_chunks: 2,
             partition_bytes,
+            // What is left, but for a third: the bytes of columns are not all that they take.
+            staged_bytes: partition_bytes.max((memory_bytes - fixed - lanes * LANE_BYTES) / 3 * 2),
         })
     }
 }

@@ -12,25 +12,23 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use arrow::datatypes::{DataType, Field};
 use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 use parsers::{
-    Accounts, Filter, SOURCES, Source,
+    Filter, SOURCES, Source,
     ocsf::{self, CLASSES, Class},
     time,
 };
 
 use crate::{
-    accounts,
-    budget::Budget,
+    config::{LakeArgs, SizeArgs, SourceArgs},
     inflate::Caps,
     load::{self, Settings},
     progress::Progress,
-    store::{Access, Place},
+    store::{Place, S3},
 };
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
@@ -68,9 +66,8 @@ struct Load {
     /// rest by content
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<Place>,
-    /// The lake: a folder, made if it is missing, or s3://bucket/prefix
-    #[arg(long, env = "TRAILHOUND_LAKE", value_name = "PLACE")]
-    lake: Place,
+    #[command(flatten)]
+    lake: LakeArgs,
     /// Read what is not recognized as this source, and leave out other sources
     #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
     source: Option<&'static Source>,
@@ -86,31 +83,10 @@ struct Load {
     /// Only events before this time
     #[arg(long, env = "TRAILHOUND_UNTIL", value_parser = parse_time, value_name = "TIME")]
     until: Option<i64>,
-    /// Memory for everything, such as 512MB or 2GB
-    #[arg(
-        long,
-        env = "TRAILHOUND_MEMORY",
-        value_parser = parse_bytes,
-        default_value = "512MB",
-        value_name = "SIZE"
-    )]
-    memory: usize,
-    /// Threads; as many as there are cores by default
-    #[arg(
-        long,
-        env = "TRAILHOUND_JOBS",
-        value_parser = clap::value_parser!(u16).range(1..=256),
-        value_name = "N"
-    )]
-    jobs: Option<u16>,
-    /// Ledger, rejects and staged files, instead of `_trailhound` in the lake
-    #[arg(long, env = "TRAILHOUND_STATE", value_name = "PLACE")]
-    state: Option<Place>,
-    /// Names of accounts: the JSON of `aws organizations list-accounts`, or CSV with id,name
-    #[arg(long, env = "TRAILHOUND_ACCOUNTS", value_name = "FILE")]
-    accounts: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Buckets of other accounts")]
-    buckets: Buckets,
+    #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
+    sources: SourceArgs,
     /// Load again what is in the lake already, and replace its files
     #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
@@ -126,57 +102,6 @@ struct Load {
     /// No progress bar and no summary
     #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
-}
-
-/// Buckets of other accounts.
-#[derive(Clone, Debug, Args)]
-struct Buckets {
-    /// Role that reads the archives
-    #[arg(long, env = "TRAILHOUND_SOURCE_ROLE_ARN", value_name = "ARN")]
-    source_role_arn: Option<String>,
-    /// External id that this role asks for
-    #[arg(long, env = "TRAILHOUND_SOURCE_EXTERNAL_ID", value_name = "ID")]
-    source_external_id: Option<String>,
-    /// Account that the archives' buckets must belong to
-    #[arg(long, env = "TRAILHOUND_SOURCE_BUCKET_OWNER", value_name = "ACCOUNT")]
-    source_bucket_owner: Option<String>,
-    /// Role that reads and writes lake and state
-    #[arg(long, env = "TRAILHOUND_LAKE_ROLE_ARN", value_name = "ARN")]
-    lake_role_arn: Option<String>,
-    /// External id that this role asks for
-    #[arg(long, env = "TRAILHOUND_LAKE_EXTERNAL_ID", value_name = "ID")]
-    lake_external_id: Option<String>,
-    /// Account that the lake's bucket must belong to
-    #[arg(long, env = "TRAILHOUND_LAKE_BUCKET_OWNER", value_name = "ACCOUNT")]
-    lake_bucket_owner: Option<String>,
-    /// KMS key for what is written, instead of the bucket's default
-    #[arg(long, env = "TRAILHOUND_LAKE_KMS_KEY_ID", value_name = "KEY")]
-    lake_kms_key_id: Option<String>,
-}
-
-impl Buckets {
-    fn source(&self) -> Access {
-        Access {
-            role_arn: some(self.source_role_arn.as_ref()),
-            external_id: some(self.source_external_id.as_ref()),
-            expected_bucket_owner: some(self.source_bucket_owner.as_ref()),
-            kms_key_id: None,
-        }
-    }
-
-    fn lake(&self) -> Access {
-        Access {
-            role_arn: some(self.lake_role_arn.as_ref()),
-            external_id: some(self.lake_external_id.as_ref()),
-            expected_bucket_owner: some(self.lake_bucket_owner.as_ref()),
-            kms_key_id: some(self.lake_kms_key_id.as_ref()),
-        }
-    }
-}
-
-/// An empty variable gives nothing.
-fn some(text: Option<&String>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).cloned()
 }
 
 impl Cli {
@@ -237,12 +162,12 @@ impl Load {
     fn run(self) -> anyhow::Result<ExitCode> {
         let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
         let (json, strict, quiet) = (self.json, self.strict, self.quiet);
-        let settings = self.settings()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(16)
             .enable_all()
             .build()?;
+        let settings = runtime.block_on(self.settings())?;
         let result = runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -269,10 +194,7 @@ impl Load {
         Ok(ExitCode::from(report.exit_code(strict)))
     }
 
-    fn settings(self) -> anyhow::Result<Settings> {
-        let state = self.state.unwrap_or_else(|| self.lake.join("_trailhound"));
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let jobs = self.jobs.map_or_else(cores, usize::from);
+    async fn settings(self) -> anyhow::Result<Settings> {
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
             until: self.until.unwrap_or(i64::MAX),
@@ -282,20 +204,18 @@ impl Load {
         if filter.since >= filter.until {
             anyhow::bail!("--since must be before --until");
         }
-        let accounts = match self.accounts.filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => accounts::read(&path).map_err(anyhow::Error::msg)?,
-            None => Accounts::default(),
-        };
+        let lake_access = self.lake.access();
+        let accounts = self.sources.accounts(&S3::new(lake_access.clone())).await;
         Ok(Settings {
-            accounts: accounts.into(),
+            accounts: accounts.map_err(anyhow::Error::msg)?,
             paths: self.paths,
-            lake: self.lake,
-            state,
-            source_access: self.buckets.source(),
-            lake_access: self.buckets.lake(),
+            state: self.lake.state(),
+            lake: self.lake.lake,
+            source_access: self.sources.access(),
+            lake_access,
             source: self.source,
             filter,
-            budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,
+            budget: self.size.budget().map_err(anyhow::Error::msg)?,
             caps: Caps::default(),
             force: self.force,
             dry_run: self.dry_run,
@@ -331,21 +251,6 @@ fn parse_time(text: &str) -> Result<i64, String> {
         .ok_or_else(|| "expected a date such as 2024-05-01, or 2024-05-01T12:00:00Z".into())
 }
 
-/// A size in bytes; without a unit it is megabytes.
-fn parse_bytes(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "m" | "mb" | "mib" => 1 << 20,
-        "k" | "kb" | "kib" => 1 << 10,
-        "g" | "gb" | "gib" => 1 << 30,
-        "b" => 1,
-        _ => return Err("expected a size such as 512MB or 2GB".into()),
-    };
-    let number: usize =
-        digits.trim().parse().map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "too large".into())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -368,11 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_are_read_with_their_units() {
-        assert_eq!(parse_bytes("512MB"), Ok(512 << 20));
-        assert_eq!(parse_bytes("2g"), Ok(2 << 30));
-        assert_eq!(parse_bytes("256"), Ok(256 << 20));
-        assert!(parse_bytes("many").is_err() && parse_bytes("5XB").is_err());
+    fn times_are_read_in_utc() {
         assert_eq!(parse_time("1970-01-02"), Ok(DAY_MS));
         assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(1000));
         assert!(parse_time("yesterday").is_err());

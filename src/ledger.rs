@@ -231,12 +231,14 @@ pub struct Ledger {
     /// What is known of objects by the hash of their path, for each day.
     days: HashMap<String, HashMap<u128, Known>>,
     cached: usize,
+    /// Batches are looked up whose names come after this one.
+    pub after: Option<String>,
 }
 
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: Folder) -> Self {
-        Self { state, days: HashMap::new(), cached: 0 }
+        Self { state, days: HashMap::new(), cached: 0, after: None }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -268,7 +270,7 @@ impl Ledger {
                 self.forget();
             }
             let mut known = HashMap::new();
-            for entries in self.day(day, None).await? {
+            for entries in self.day(day, self.after.as_deref()).await? {
                 learn(entries, &mut known);
             }
             self.cached += known.len();

@@ -254,6 +254,7 @@ impl<'s> Run<'s> {
             caps: settings.caps,
             sources,
             destination,
+            deadline: None,
             accounts: Arc::clone(&settings.accounts),
             progress: progress.clone(),
         };

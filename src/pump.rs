@@ -43,6 +43,9 @@ pub enum ObjectError {
     /// A decoder panicked.
     #[error("internal error: {0}; please report this with the object")]
     Panic(String),
+    /// There was no time for it.
+    #[error("not started: the time that is left would not do")]
+    NotStarted,
     /// It could not be read from its store.
     #[error("cannot read: {0}")]
     Read(StoreError),
@@ -51,7 +54,7 @@ pub enum ObjectError {
 impl ObjectError {
     /// True if the same bytes would fail again.
     pub fn is_permanent(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::Panic(_))
+        !matches!(self, Self::Read(_) | Self::Panic(_) | Self::NotStarted)
     }
 }
 

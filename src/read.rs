@@ -11,7 +11,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -31,7 +35,7 @@ use crate::{
     progress::Progress,
     pump::ObjectError,
     select::Item,
-    store::{Body, Sources, StoreError},
+    store::{Body, ObjectRef, Sources, StoreError},
 };
 
 /// Small objects are read and decoded this many at a time, because each hand-over costs as much
@@ -56,10 +60,51 @@ pub struct LaneReport {
     pub unnamed_accounts: BTreeSet<String>,
 }
 
+/// Until when a batch must be done: objects are not started when what they would take is not left.
+pub struct Deadline {
+    /// When the batch must be committed.
+    pub at: Instant,
+    /// What a byte of an object has cost so far, in seconds.
+    pub seconds_per_byte: f64,
+    /// What a commit has cost so far.
+    pub commit: Duration,
+    /// Bytes of objects that were started and are not done.
+    open_bytes: AtomicU64,
+}
+
+impl Deadline {
+    /// A deadline for one batch.
+    pub fn new(at: Instant, seconds_per_byte: f64, commit: Duration) -> Self {
+        Self { at, seconds_per_byte, commit, open_bytes: AtomicU64::new(0) }
+    }
+
+    /// What an object costs: its bytes, and as much as some kilobytes for being one.
+    pub fn weight(object: &ObjectRef) -> u64 {
+        const OBJECT_BYTES: u64 = 8 << 10;
+        object.size + OBJECT_BYTES
+    }
+
+    /// True if these objects would be done in time, after those that are open; they are open then.
+    fn starts(&self, items: &[Item]) -> bool {
+        let bytes: u64 = items.iter().map(|item| Self::weight(&item.object)).sum();
+        let open = self.open_bytes.load(Relaxed) + bytes;
+        let needed = Duration::from_secs_f64(open as f64 * self.seconds_per_byte) + self.commit;
+        let starts = needed < self.at.saturating_duration_since(Instant::now());
+        if starts {
+            self.open_bytes.fetch_add(bytes, Relaxed);
+        }
+        starts
+    }
+
+    fn done(&self, item: &Item) {
+        self.open_bytes.fetch_sub(Self::weight(&item.object), Relaxed);
+    }
+}
+
 type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
 type Opening = JoinHandle<Vec<Result<(Bytes, Body), StoreError>>>;
 
-/// Reads and decodes all objects.
+/// Reads and decodes all objects, or those that can be done in time.
 pub async fn read(
     engine: &Engine,
     items: &Arc<[Item]>,
@@ -69,7 +114,8 @@ pub async fn read(
     let budget = &engine.budget;
     let (opened, queue) = mpsc::channel(16);
     let sources = engine.sources.clone();
-    let feeder = tokio::spawn(read_ahead(sources, Arc::clone(items), *budget, opened));
+    let deadline = engine.deadline.clone();
+    let feeder = tokio::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filters: Arc<[Filter]> = filters.into();
     let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
@@ -84,6 +130,7 @@ pub async fn read(
             report: LaneReport::default(),
             accounts: Arc::clone(&engine.accounts),
             sniffed: HashMap::new(),
+            deadline: engine.deadline.clone(),
         };
         let lane = Lane::new(rows, engine.caps, budget.window_bytes);
         lanes.spawn(runner.run(Box::new(lane), Arc::clone(&queue)));
@@ -116,6 +163,7 @@ async fn read_ahead(
     sources: Sources,
     items: Arc<[Item]>,
     budget: Budget,
+    deadline: Option<Arc<Deadline>>,
     opened: mpsc::Sender<Opened>,
 ) {
     const UNIT: u64 = 4096;
@@ -132,6 +180,10 @@ async fn read_ahead(
                 break;
             }
             end += 1;
+        }
+        if deadline.as_ref().is_some_and(|deadline| !deadline.starts(&items[first..end])) {
+            first = end;
+            continue;
         }
         let units: u64 = items[first..end].iter().map(held).sum();
         let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
@@ -155,6 +207,7 @@ struct Runner {
     accounts: Arc<Accounts>,
     /// What the content of objects tells of their source.
     sniffed: HashMap<u32, Arc<OnceLock<&'static Source>>>,
+    deadline: Option<Arc<Deadline>>,
 }
 
 impl Runner {
@@ -210,8 +263,11 @@ impl Runner {
     fn end(&mut self, object: u32, end: Result<(), ObjectError>) {
         let item = &self.items[object as usize];
         match &end {
-            Ok(()) => tracing::info!(key = item.object.key, "read"),
-            Err(error) => tracing::info!(key = item.object.key, %error, "failed"),
+            Ok(()) => tracing::debug!(key = item.object.key, "read"),
+            Err(error) => tracing::debug!(key = item.object.key, %error, "failed"),
+        }
+        if let Some(deadline) = &self.deadline {
+            deadline.done(item);
         }
         self.progress.object();
         if let Some(source) = self.sniffed.remove(&object).and_then(|found| found.get().copied()) {

@@ -98,6 +98,24 @@ impl Selection {
         self.decide_with(self.force, object, key).await
     }
 
+    /// What is to be done with an object of which nothing is known but its key.
+    pub fn recognize(&self, key: &ObjectKey) -> Decision {
+        if !self.scope().may_hold(key) {
+            return Decision::LeftOut;
+        }
+        match (parsers::detect(key), self.source) {
+            (Recognition::Excluded(what), _) => {
+                Decision::Excluded { what: what.to_owned(), known: false, batch: None }
+            }
+            (Recognition::Source(source), _) => Decision::Load(Some(source)),
+            (_, Some(wanted)) => Decision::Load(Some(wanted)),
+            (Recognition::Unrecognized(why), _) => {
+                Decision::Unrecognized { why: why.to_owned(), known: false, batch: None }
+            }
+            (Recognition::ByContent, None) => Decision::Load(None),
+        }
+    }
+
     /// What this selection leaves out by the key alone.
     pub fn scope(&self) -> Scope {
         Scope { source: self.source, filter: self.filter.clone() }
@@ -109,28 +127,22 @@ impl Selection {
         object: &ObjectRef,
         key: &ObjectKey,
     ) -> Result<Decision, LedgerError> {
-        if !self.scope().may_hold(key) {
-            return Ok(Decision::LeftOut);
+        let by_content = matches!(parsers::detect(key), Recognition::ByContent);
+        let source = self.recognize(key);
+        if matches!(source, Decision::LeftOut) {
+            return Ok(source);
         }
-        let found = parsers::detect(key);
-        let by_content = matches!(found, Recognition::ByContent);
-        let recognition = match (found, self.source) {
-            (Recognition::Unrecognized(_) | Recognition::ByContent, Some(wanted)) => {
-                Recognition::Source(wanted)
-            }
-            (recognition, _) => recognition,
-        };
         let entry = self.ledger.find(&ledger_day(key), object, &self.filter).await?;
         let known = entry.is_some_and(|entry| entry.is_of(object));
-        let source = match recognition {
-            Recognition::Excluded(what) => {
-                return Ok(Decision::Excluded { what: what.to_owned(), known, batch: None });
+        let source = match source {
+            Decision::Load(source) => source,
+            Decision::Excluded { what, .. } => {
+                return Ok(Decision::Excluded { what, known, batch: None });
             }
-            Recognition::Unrecognized(why) => {
-                return Ok(Decision::Unrecognized { why: why.to_owned(), known, batch: None });
+            Decision::Unrecognized { why, .. } => {
+                return Ok(Decision::Unrecognized { why, known, batch: None });
             }
-            Recognition::Source(source) => Some(source),
-            Recognition::ByContent => None,
+            decision => return Ok(decision),
         };
         let Some(entry) = entry else { return Ok(Decision::Load(source)) };
         let beside = self.beside || entry.staged;

@@ -1,0 +1,475 @@
+//! Messages about new objects become batches; what a message asks for is done, or it fails.
+//!
+//! # Input
+//! Messages of a queue, or an event that was invoked directly.
+//! # Maps to
+//! One staged batch, and a verdict for each message. An object that several messages name is loaded
+//! once. A message fails if one of its objects does. What is permanently damaged is in the ledger as
+//! failed and its message fails as well, so that it ends where an operator looks; when it comes
+//! again the ledger tells so, and nothing is written a second time.
+//! # Known gaps
+//! An object that was replaced by other content is loaded again, and rows of the old content stay.
+//! # Reference
+//! Design sections 2 and 6;
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use parsers::{Accounts, Filter, ObjectKey, Source};
+
+use crate::{
+    batch::{self, Destination, Engine, ObjectOutcome, Outcome, stamp},
+    budget::Budget,
+    config::{LakeArgs, SizeArgs, SourceArgs},
+    cpu::Cpu,
+    event::{self, Created},
+    inflate::Caps,
+    ledger::{Ledger, RecordCounts, State},
+    progress::Progress,
+    read::Deadline,
+    select::{Batch, Decision, Item, Note, Selection},
+    store::{Folder, Kind, ObjectRef, S3, Sources, StoreError},
+};
+
+/// A commit takes at least this long.
+const COMMIT: Duration = Duration::from_secs(1);
+/// What a byte of an object costs before any has been measured: 1 MB a second, slower than a Lambda
+/// function of 512 MB.
+const SECONDS_PER_BYTE: f64 = 1e-6;
+/// Clocks of queue and writer may differ by this much.
+const CLOCK_SLACK_MS: i64 = 300_000;
+
+/// A message of a queue.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// Its id.
+    pub id: String,
+    /// What it says.
+    pub body: String,
+    /// How often it has been received, this time included.
+    pub receive_count: u32,
+    /// When it was received first, in milliseconds.
+    pub first_received: Option<i64>,
+}
+
+/// Why a message failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// Nothing can be done with its body.
+    Body,
+    /// There was no time for it.
+    NotStarted,
+    /// It may work when it comes again.
+    Transient,
+    /// Its object cannot be read to its end, and never will.
+    Permanent,
+    /// Its object may not be read, or is gone.
+    Unreadable,
+}
+
+impl Failure {
+    /// As metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::NotStarted => "not_started",
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// What became of messages.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Ids of the messages that failed, the kind, and why.
+    pub failed: Vec<(String, Failure, String)>,
+    /// Messages.
+    pub messages: u64,
+    /// Objects by what became of them: `loaded`, `failed`, `unrecognized`, `excluded`, `known`.
+    pub objects: BTreeMap<&'static str, u64>,
+    /// Events that were no creations.
+    pub ignored: u64,
+    /// What became of records.
+    pub records: RecordCounts,
+    /// Records read, by source.
+    pub by_source: BTreeMap<&'static str, u64>,
+    /// Bytes of objects that were read.
+    pub bytes: u64,
+    /// How long the batch took, in seconds.
+    pub seconds: f64,
+    /// From the oldest event until it was done, in seconds.
+    pub freshness: Option<f64>,
+}
+
+impl Done {
+    /// Failed messages by kind.
+    pub fn failures(&self) -> BTreeMap<&'static str, u64> {
+        let mut kinds = BTreeMap::new();
+        for (_, kind, _) in &self.failed {
+            *kinds.entry(kind.name()).or_default() += 1;
+        }
+        kinds
+    }
+}
+
+/// Loads what messages name.
+pub struct Intake {
+    engine: Engine,
+    selection: Selection,
+    state: Folder,
+    seconds_per_byte: Option<f64>,
+    commit: Duration,
+}
+
+/// The intake could not start: a setting is wrong, or something may not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// A setting is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// Lake or state cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There are no threads to be had.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// An object that messages name, and which of them.
+struct Named {
+    object: ObjectRef,
+    time: Option<i64>,
+    messages: Vec<usize>,
+}
+
+impl Intake {
+    /// Opens lake and state, and makes sure that they can be written: what is wrong is told at the
+    /// start, not at the thousandth event.
+    pub async fn open(
+        lake: &LakeArgs,
+        sources: &SourceArgs,
+        size: &SizeArgs,
+        source: Option<&'static Source>,
+    ) -> Result<Self, IntakeError> {
+        let budget = size.budget().map_err(IntakeError::Setting)?;
+        let s3 = S3::new(lake.access());
+        let state = Folder::open(&lake.state(), &s3).await?;
+        let accounts = sources.accounts(&s3).await.map_err(IntakeError::Setting)?;
+        state.write("probe", bytes::Bytes::from_static(b"can be written\n")).await?;
+        let archives = Sources::new(Arc::new(S3::new(sources.access())));
+        Self::new(state, archives, budget, accounts, source)
+    }
+
+    fn new(
+        state: Folder,
+        sources: Sources,
+        budget: Budget,
+        accounts: Arc<Accounts>,
+        source: Option<&'static Source>,
+    ) -> Result<Self, IntakeError> {
+        let selection = Selection {
+            source,
+            filter: Filter::default(),
+            force: false,
+            ledger: Ledger::new(state.clone()),
+            sources: sources.clone(),
+            beside: true,
+        };
+        let engine = Engine {
+            cpu: Cpu::new(budget.lanes)?,
+            budget,
+            caps: Caps::default(),
+            sources,
+            destination: Destination::Staged(state.clone()),
+            deadline: None,
+            accounts,
+            progress: Progress::hidden(),
+        };
+        Ok(Self { engine, selection, state, seconds_per_byte: None, commit: COMMIT })
+    }
+
+    /// Loads what the messages name. With a deadline objects are started only if there is time for
+    /// them; if it passes nonetheless, all of the batch is given back.
+    pub async fn run(&mut self, messages: &[Message], deadline: Option<Instant>) -> Done {
+        let started = Instant::now();
+        let mut done = Done { messages: messages.len() as u64, ..Done::default() };
+        let mut failed: BTreeMap<usize, (Failure, String)> = BTreeMap::new();
+        let named = self.named(messages, &mut done, &mut failed).await;
+        let mut batch = Batch::new(Filter::default());
+        let mut asked: HashMap<String, Named> = HashMap::new();
+        self.selection.ledger.forget();
+        self.selection.ledger.after = self.oldest(messages);
+        for named in named {
+            self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
+        }
+        if !batch.is_empty() {
+            let weight: u64 = batch.items.iter().map(|item| Deadline::weight(&item.object)).sum();
+            let result = self.load(batch, deadline).await;
+            self.settle(result, &asked, &mut done, &mut failed);
+            self.learn(weight, &done, started.elapsed());
+        }
+        done.failed = failed
+            .into_iter()
+            .map(|(number, (kind, why))| (messages[number].id.clone(), kind, why))
+            .collect();
+        done.seconds = started.elapsed().as_secs_f64();
+        let oldest = asked.values().filter_map(|named| named.time).min();
+        done.freshness = oldest.map(|time| (now_ms() - time).max(0) as f64 / 1e3);
+        done
+    }
+
+    /// The objects that messages name, each once.
+    async fn named(
+        &self,
+        messages: &[Message],
+        done: &mut Done,
+        failed: &mut BTreeMap<usize, (Failure, String)>,
+    ) -> Vec<Named> {
+        let mut named: Vec<Named> = Vec::new();
+        let mut numbers: HashMap<(String, Option<String>), usize> = HashMap::new();
+        for (number, message) in messages.iter().enumerate() {
+            let notice = match event::parse(message.body.as_bytes()) {
+                Ok(notice) => notice,
+                Err(error) => {
+                    failed.insert(number, (Failure::Body, error.to_string()));
+                    continue;
+                }
+            };
+            done.ignored += notice.ignored;
+            for created in notice.created {
+                let time = created.time;
+                match self.object(created).await {
+                    Ok(object) => {
+                        let at = (object.location(), object.version.clone());
+                        let at = *numbers.entry(at).or_insert_with(|| {
+                            named.push(Named { object, time, messages: Vec::new() });
+                            named.len() - 1
+                        });
+                        named[at].messages.push(number);
+                    }
+                    Err(error) => {
+                        let kind = kind_of(error.kind);
+                        *done.objects.entry("failed").or_default() += 1;
+                        failed.insert(number, (kind, error.to_string()));
+                    }
+                }
+            }
+        }
+        named
+    }
+
+    /// The object of an event. Size and tag are how the ledger knows it again: where an event does
+    /// not tell them, the bucket does.
+    async fn object(&self, created: Created) -> Result<ObjectRef, StoreError> {
+        let bucket: Arc<str> = format!("s3://{}", created.bucket).into();
+        let Created { key, version, .. } = created;
+        if let (Some(size), Some(etag)) = (created.size, created.etag) {
+            return Ok(ObjectRef { bucket, key, size, etag, version });
+        }
+        let found = self.engine.sources.locate(&bucket, &key).await?;
+        let missing =
+            || StoreError { kind: Kind::Missing, what: format!("{bucket}/{key} is not there") };
+        let found = found.ok_or_else(missing)?;
+        Ok(ObjectRef { version, ..found })
+    }
+
+    /// The name of the first batch that can have loaded one of these messages before. None if all
+    /// must be looked at: a folder of this machine may hold batches of `load`, named otherwise.
+    fn oldest(&self, messages: &[Message]) -> Option<String> {
+        let repeated = messages.iter().filter(|message| message.receive_count > 1);
+        let times: Option<Vec<i64>> = repeated.map(|message| message.first_received).collect();
+        let first = times?.into_iter().min()?;
+        self.state.local().is_none().then(|| stamp(first - CLOCK_SLACK_MS))
+    }
+
+    async fn place(
+        &mut self,
+        named: Named,
+        messages: &[Message],
+        batch: &mut Batch,
+        asked: &mut HashMap<String, Named>,
+        done: &mut Done,
+        failed: &mut BTreeMap<usize, (Failure, String)>,
+    ) {
+        let key = ObjectKey::new(named.object.key.clone());
+        // A look-up reads the ledger of a day: only for what is known to be repeated. What is loaded
+        // twice unknowingly is there once all the same, by its uids.
+        let is_repeated = named.messages.iter().any(|&number| messages[number].receive_count > 1);
+        let decision = if is_repeated {
+            self.selection.decide(&named.object, &key).await
+        } else {
+            Ok(self.selection.recognize(&key))
+        };
+        let mut count = |what| *done.objects.entry(what).or_default() += 1;
+        let note = match decision {
+            Ok(Decision::Load(source)) => {
+                let object = named.object.clone();
+                batch.push(Item { object, key, source, fallback: None });
+                asked.insert(id_of(&named.object), named);
+                return;
+            }
+            Ok(Decision::Skip { .. } | Decision::Reload { .. } | Decision::LeftOut) => {
+                return count("known");
+            }
+            Ok(Decision::KnownFailure { why, .. }) => {
+                count("failed");
+                tracing::info!(key = named.object.key, error = why, "failed before");
+                for number in named.messages {
+                    failed.insert(number, (Failure::Permanent, format!("{why} (known)")));
+                }
+                return;
+            }
+            Ok(Decision::Unrecognized { why, known, .. }) => {
+                count("unrecognized");
+                (!known).then_some((State::Unrecognized, why))
+            }
+            Ok(Decision::Excluded { what, known, .. }) => {
+                count("excluded");
+                (!known).then_some((State::Excluded, what))
+            }
+            Err(error) => {
+                for number in named.messages {
+                    failed.insert(number, (Failure::Transient, error.to_string()));
+                }
+                return;
+            }
+        };
+        if let Some((state, why)) = note {
+            let object = named.object.clone();
+            batch.notes.push(Note { object, key, state, why });
+            asked.insert(id_of(&named.object), named);
+        }
+    }
+
+    async fn load(&mut self, batch: Batch, deadline: Option<Instant>) -> Result<Outcome, String> {
+        self.engine.deadline = deadline.map(|at| {
+            let pace = self.seconds_per_byte.unwrap_or(SECONDS_PER_BYTE);
+            Arc::new(Deadline::new(at, pace, self.commit))
+        });
+        let engine = self.engine.clone();
+        // In a task of its own a panic costs the batch, not the program.
+        let running = tokio::spawn(async move { batch::run(&engine, batch).await });
+        let aborts = running.abort_handle();
+        let result = match deadline {
+            Some(at) => match tokio::time::timeout_at(at.into(), running).await {
+                Ok(result) => result,
+                Err(_) => {
+                    aborts.abort();
+                    return Err("the time was up before the batch was committed".into());
+                }
+            },
+            None => running.await,
+        };
+        match result {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(format!("internal error: {error}; please report this")),
+        }
+    }
+
+    fn settle(
+        &self,
+        result: Result<Outcome, String>,
+        asked: &HashMap<String, Named>,
+        done: &mut Done,
+        failed: &mut BTreeMap<usize, (Failure, String)>,
+    ) {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                tracing::error!(error = why, "the batch is given back");
+                for number in asked.values().flat_map(|named| &named.messages) {
+                    failed.entry(*number).or_insert((Failure::Transient, why.clone()));
+                }
+                return;
+            }
+        };
+        for object in outcome.objects {
+            log(&object);
+            let what = match &object.error {
+                None => "loaded",
+                Some((State::Unrecognized, _)) => "unrecognized",
+                Some((State::Excluded, _)) => "excluded",
+                Some((State::Failed | State::Loaded, error)) => {
+                    let kind = match (object.started, object.unreadable, error.permanent) {
+                        (false, ..) => Failure::NotStarted,
+                        (_, Some(kind), _) => kind_of(kind),
+                        (_, _, true) => Failure::Permanent,
+                        (_, _, false) => Failure::Transient,
+                    };
+                    let named = asked.get(&object.id);
+                    for number in named.iter().flat_map(|named| &named.messages) {
+                        let why = format!("{}: {}", object.location, error.what);
+                        failed.insert(*number, (kind, why));
+                    }
+                    "failed"
+                }
+            };
+            *done.objects.entry(what).or_default() += 1;
+            done.records += object.records;
+            done.bytes += object.read_bytes;
+            if let Some(source) = object.source {
+                *done.by_source.entry(source).or_default() += object.records.records_in;
+            }
+        }
+    }
+
+    /// Remembers what objects have cost.
+    fn learn(&mut self, weight: u64, done: &Done, took: Duration) {
+        let loaded = done.objects.get("loaded").copied().unwrap_or_default();
+        if loaded == 0 || weight == 0 {
+            return;
+        }
+        let pace = took.as_secs_f64() / weight as f64;
+        // The slower of now and before counts, and what was slow once is forgotten slowly.
+        let before = self.seconds_per_byte.unwrap_or_default() * 0.8;
+        self.seconds_per_byte = Some(pace.max(before));
+        self.commit = self.commit.max(COMMIT).max(took / 10);
+    }
+}
+
+/// By what an object is known among those of a batch.
+fn id_of(object: &ObjectRef) -> String {
+    ObjectOutcome::id_of(object)
+}
+
+fn kind_of(kind: Kind) -> Failure {
+    match kind {
+        Kind::Missing | Kind::Denied | Kind::Other => Failure::Unreadable,
+        Kind::Transient | Kind::Configuration | Kind::Changed => Failure::Transient,
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
+}
+
+/// One line an object.
+fn log(object: &ObjectOutcome) {
+    let RecordCounts { records_in, parquet, duplicate, rejected, excluded } = object.records;
+    let (object_location, source, bytes) = (&object.location, object.source, object.read_bytes);
+    match &object.error {
+        None => tracing::info!(
+            object = object_location,
+            source,
+            bytes,
+            records_in,
+            parquet,
+            duplicate,
+            rejected,
+            excluded,
+            "loaded"
+        ),
+        Some((state, error)) => tracing::warn!(
+            object = object_location,
+            source, bytes, records_in, parquet, duplicate, rejected, excluded,
+            state = ?state, error = error.what, "not loaded"
+        ),
+    }
+}
