@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,7 @@ use aws_sdk_s3::{
 use crate::support::cloud::{
     block_on,
     proxy::{Fault, Proxy},
+    queue::Queues,
     s3::{self, S3Server, s3_error},
 };
 
@@ -285,4 +287,45 @@ fn a_lost_answer_leaves_what_was_done_and_a_retry_finds_it() {
     let get = client.get_object().bucket("logs").key("new").send();
     block_on(async { tokio::time::timeout(Duration::from_millis(300), get).await }).unwrap_err();
     assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn a_queue_gives_a_message_again_until_it_is_deleted_or_dead() {
+    let Some(queues) = Queues::or_skip("a_queue_gives_a_message_again") else { return };
+    let queue = queues.create("work", 1, 2);
+    for n in 0..11 {
+        queue.send(format!("message {n}"));
+    }
+    assert_eq!(queue.len(), 11);
+    let batch = queue.receive_batch(11);
+    assert_eq!((batch.len(), queue.len(), queue.receive_batch(1).len()), (11, 11, 0));
+    for message in &batch {
+        assert_eq!(message.attributes["ApproximateReceiveCount"], "1");
+        if message.body != "message 7" {
+            queue.delete(message);
+        }
+    }
+    assert_eq!((queue.len(), queue.dead_letters()), (1, vec![]));
+    thread::sleep(Duration::from_millis(1200));
+    let again = queue.receive_batch(10);
+    assert_eq!((again.len(), again[0].body.as_str()), (1, "message 7"));
+    assert_eq!(again[0].attributes["ApproximateReceiveCount"], "2");
+    thread::sleep(Duration::from_millis(1200));
+    assert!(queue.receive_batch(10).is_empty());
+    for _ in 0..2 {
+        assert_eq!((queue.len(), queue.dead_letters()), (0, vec!["message 7".to_owned()]));
+    }
+}
+
+#[test]
+fn queues_of_one_name_do_not_mix() {
+    let Some(queues) = Queues::or_skip("queues_of_one_name_do_not_mix") else { return };
+    let [one, other] = [(), ()].map(|()| queues.create("work", 30, 3));
+    one.send("for one");
+    assert_eq!((one.len(), other.len()), (1, 0));
+    let mut command = Command::new("env");
+    one.env(&mut command);
+    let told = command.output().unwrap().stdout;
+    assert!(str::from_utf8(&told).unwrap().contains("AWS_ENDPOINT_URL_SQS=http://127.0.0.1:"));
+    assert!(one.url.ends_with(&one.name) && one.arn().ends_with(&one.name));
 }

@@ -13,7 +13,9 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+mod elasticmq;
 pub mod proxy;
+pub mod queue;
 pub mod s3;
 mod strict;
 
