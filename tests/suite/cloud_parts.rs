@@ -1,6 +1,7 @@
 //! The stand-ins for AWS do what AWS does, where the other tests rely on it.
 
 use std::{
+    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -16,8 +17,11 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 
+use serde_json::{Value, json};
+
 use crate::support::cloud::{
     block_on,
+    lambda::{Lambda, Outcome},
     proxy::{Fault, Proxy},
     queue::Queues,
     s3::{self, S3Server, s3_error},
@@ -328,4 +332,106 @@ fn queues_of_one_name_do_not_mix() {
     let told = command.output().unwrap().stdout;
     assert!(str::from_utf8(&told).unwrap().contains("AWS_ENDPOINT_URL_SQS=http://127.0.0.1:"));
     assert!(one.url.ends_with(&one.name) && one.arn().ends_with(&one.name));
+}
+
+/// A function that does what its events say.
+fn function(variables: &[(&str, &str)], timeout: Duration) -> Lambda {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/bootstrap.py");
+    let owned = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
+    let variables: Vec<_> = variables.iter().map(owned).collect();
+    Lambda::start(&binary, &variables, timeout, 256)
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[track_caller]
+fn response(outcome: Outcome) -> Value {
+    let Outcome::Response(response) = outcome else { panic!("{outcome:?}") };
+    response
+}
+
+#[test]
+fn a_function_knows_its_deadline_and_its_surroundings_and_answers_again_and_again() {
+    let mut lambda = function(&[("MINE", "yes")], PATIENCE);
+    assert!(lambda.time_to_first_poll().unwrap() < Duration::from_secs(10));
+    let first = response(lambda.invoke(json!({ "do": "context" })));
+    let remaining = first["remaining"].as_f64().unwrap();
+    assert!((15.0..20.0).contains(&remaining), "{first}");
+    assert_eq!(first["memory"], "256");
+    assert!(first["arn"].as_str().unwrap().starts_with("arn:aws:lambda:eu-west-1:"));
+    assert!(first["trace"].as_str().unwrap().starts_with("Root="));
+    let environment = first["environment"].as_array().unwrap();
+    assert!(environment.contains(&"MINE".into()) && !environment.contains(&"CARGO".into()));
+    let second = response(lambda.invoke(json!({ "do": "context" })));
+    assert_eq!(first["process"], second["process"]);
+    let outcome = lambda.invoke(json!({ "do": "raise" }));
+    assert!(matches!(&outcome, Outcome::Error(error) if error["errorMessage"] == "told to"));
+    lambda.kill();
+    let third = response(lambda.invoke(json!({ "do": "context" })));
+    assert_ne!(first["process"], third["process"]);
+    assert_eq!(lambda.logs(), "starting\n".repeat(2));
+}
+
+#[test]
+fn a_function_is_killed_at_its_deadline_and_starts_anew() {
+    let mut lambda = function(&[], Duration::from_millis(700));
+    let before = response(lambda.invoke(json!({ "do": "context" })));
+    let started = Instant::now();
+    assert!(matches!(lambda.invoke(json!({ "do": "sleep" })), Outcome::TimedOut));
+    assert!((700..3000).contains(&started.elapsed().as_millis()));
+    let process = Path::new("/proc").join(before["process"].to_string());
+    assert!(!process.exists());
+    let after = response(lambda.invoke(json!({ "do": "context" })));
+    assert_ne!(before["process"], after["process"]);
+    let outcome = lambda.invoke(json!({ "do": "exit" }));
+    assert!(matches!(outcome, Outcome::Exited(status) if status.code() == Some(3)));
+    assert_eq!(response(lambda.invoke(json!({ "do": "work" }))), true);
+}
+
+#[test]
+fn a_function_that_cannot_start_says_why() {
+    let mut lambda = function(&[("INIT", "error")], PATIENCE);
+    assert_eq!(lambda.time_to_first_poll(), None);
+    assert_eq!(lambda.init_error().unwrap()["errorMessage"], "told to");
+    let outcome = lambda.invoke(json!({}));
+    assert!(matches!(outcome, Outcome::Exited(status) if status.code() == Some(1)));
+    assert_eq!(lambda.init_error().unwrap()["errorType"], "Init");
+}
+
+#[test]
+fn messages_go_to_a_function_and_stay_if_they_fail() {
+    let Some(queues) = Queues::or_skip("messages_go_to_a_function") else { return };
+    let queue = queues.create("events", 2, 2);
+    let mut lambda = function(&[("ECHO", "yes")], PATIENCE);
+    assert!(lambda.drive(&queue, 10).is_none());
+    let ids = ["work", "fail", "work"].map(|word| queue.send(word));
+    let delivery = lambda.drive(&queue, 10).unwrap();
+    assert_eq!((delivery.messages.len(), &delivery.failed[..]), (3, &ids[1..2]));
+    assert_eq!(queue.len(), 1);
+    let logs = lambda.logs();
+    let record: Value = serde_json::from_str(logs.lines().last().unwrap()).unwrap();
+    assert_eq!((&record["eventSource"], &record["body"]), (&"aws:sqs".into(), &"work".into()));
+    for name in ["ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp"] {
+        assert!(record["attributes"][name].as_str().unwrap().parse::<u64>().is_ok(), "{record}");
+    }
+    assert!(record["attributes"]["SenderId"].is_string(), "{record}");
+    thread::sleep(Duration::from_millis(2200));
+    assert_eq!(lambda.drive(&queue, 10).unwrap().failed, [ids[1].clone()]);
+    thread::sleep(Duration::from_millis(2200));
+    assert!(lambda.drive(&queue, 10).is_none());
+    assert_eq!(queue.dead_letters(), ["fail"]);
+}
+
+#[test]
+fn a_batch_stays_as_a_whole_if_the_function_fails_as_a_whole() {
+    let Some(queues) = Queues::or_skip("a_batch_stays_as_a_whole") else { return };
+    for word in ["raise", "exit", "sleep", "stranger"] {
+        let queue = queues.create("whole", 30, 3);
+        let mut lambda = function(&[], Duration::from_secs(2));
+        queue.send("work");
+        queue.send(word);
+        let delivery = lambda.drive(&queue, 10).unwrap();
+        assert_eq!((delivery.failed.len(), queue.len()), (2, 2), "{delivery:?}");
+        assert_eq!(matches!(delivery.outcome, Outcome::Response(_)), word == "stranger");
+    }
 }

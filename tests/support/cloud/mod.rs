@@ -14,8 +14,10 @@ use tokio::{
 };
 
 mod elasticmq;
+pub mod lambda;
 pub mod proxy;
 pub mod queue;
+mod runtime_api;
 pub mod s3;
 mod strict;
 
