@@ -93,28 +93,33 @@ fn one_of_many_conditional_puts_wins() {
     let server = server();
     let client = server.client();
     let (key, racers) = ("_trailhound/lock", 32);
-    let put = |n: u32, if_match: Option<String>| {
-        let put =
-            client.put_object().bucket("logs").key(key).body(n.to_string().into_bytes().into());
+    // An entity tag is a hash of the content: who writes what is there already changes nothing, and
+    // the next one's condition holds as well. So no two bodies are the same.
+    let put = |body: String, if_match: Option<String>| {
+        let put = client.put_object().bucket("logs").key(key).body(body.into_bytes().into());
         if if_match.is_some() { put.set_if_match(if_match) } else { put.if_none_match("*") }
     };
     let mut if_match = None;
-    for _ in 0..3 {
+    for round in 0..3 {
         let won = block_on(async {
-            let race: Vec<_> =
-                (0..racers).map(|n| tokio::spawn(put(n, if_match.clone()).send())).collect();
+            let bodies = (0..racers).map(|n| format!("racer {n} of round {round}"));
+            let start = |body: String| {
+                let racer = tokio::spawn(put(body.clone(), if_match.clone()).send());
+                (body, racer)
+            };
+            let race: Vec<_> = bodies.map(start).collect();
             let mut won = Vec::new();
-            for (n, racer) in (0..).zip(race) {
+            for (body, racer) in race {
                 match racer.await.unwrap() {
-                    Ok(answer) => won.push((n, answer.e_tag)),
+                    Ok(answer) => won.push((body, answer.e_tag)),
                     Err(error) => assert_eq!(error.code(), Some("PreconditionFailed")),
                 }
             }
             won
         });
-        assert_eq!(won.len(), 1);
+        assert_eq!(won.len(), 1, "{won:?}");
         let (winner, etag) = won.into_iter().next().unwrap();
-        assert_eq!(server.get("logs", key).unwrap(), u32::to_string(&winner).into_bytes());
+        assert_eq!(server.get("logs", key).unwrap(), winner.into_bytes());
         if_match = etag;
     }
 }

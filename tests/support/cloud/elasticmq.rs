@@ -1,5 +1,5 @@
-//! A queue server (`ElasticMQ`) that keeps to the rules of SQS (visibility, redrive, limits), from Maven
-//! Central: fetched once into the target folder, and started once in each test process.
+//! A queue server (`ElasticMQ`) that keeps to the rules of SQS (visibility, redrive, limits), from
+//! Maven Central: fetched once into the target folder, and started once in each test process.
 
 use std::{
     fs::{self, File},
@@ -20,14 +20,14 @@ fn cache() -> PathBuf {
 }
 
 /// Whether a program runs, and if not, what it takes.
-fn needs(program: &str, arguments: &[&str], package: &str) -> Result<(), String> {
+fn needs(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(arguments).output();
     if output.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
     Err(format!(
         "the queue server of the tests (ElasticMQ) needs `{program}`: install Java 17 or later and \
-         Maven, on Debian with `apt-get install {package}`; without them, set \
+         Maven, on Debian with `apt-get install default-jre-headless maven`; without them, set \
          TRAILHOUND_SKIP=elasticmq, and what needs a queue is not tested"
     ))
 }
@@ -42,7 +42,7 @@ fn libraries() -> Result<PathBuf, String> {
     if complete.is_dir() {
         return Ok(complete);
     }
-    needs("mvn", &["--version"], "maven")?;
+    needs("mvn", &["--version"])?;
     let arriving = cache().join("arriving");
     let _ = fs::remove_dir_all(&arriving);
     fs::create_dir_all(&arriving).unwrap();
@@ -57,6 +57,7 @@ fn libraries() -> Result<PathBuf, String> {
         return Err(format!("Maven could not fetch ElasticMQ {VERSION}: {said}"));
     }
     fs::rename(arriving.join("lib"), &complete).unwrap();
+    fs::remove_dir_all(&arriving).unwrap();
     Ok(complete)
 }
 
@@ -120,7 +121,7 @@ impl ElasticMq {
     }
 
     fn fetch_and_start() -> Result<Self, String> {
-        needs("java", &["-version"], "default-jre-headless")?;
+        needs("java", &["-version"])?;
         let libraries = libraries()?;
         let mut why = String::new();
         // The port may be taken between the look for it and the start of the server.
