@@ -1,11 +1,13 @@
 //! The stand-ins for AWS do what AWS does, where the other tests rely on it.
 
 use std::{
+    path::Path,
     process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,9 +17,13 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 
+use serde_json::{Value, json};
+
 use crate::support::cloud::{
     block_on,
+    lambda::{Lambda, Outcome},
     proxy::{Fault, Proxy},
+    queue::Queues,
     s3::{self, S3Server, s3_error},
 };
 
@@ -87,28 +93,33 @@ fn one_of_many_conditional_puts_wins() {
     let server = server();
     let client = server.client();
     let (key, racers) = ("_trailhound/lock", 32);
-    let put = |n: u32, if_match: Option<String>| {
-        let put =
-            client.put_object().bucket("logs").key(key).body(n.to_string().into_bytes().into());
+    // An entity tag is a hash of the content: who writes what is there already changes nothing, and
+    // the next one's condition holds as well. So no two bodies are the same.
+    let put = |body: String, if_match: Option<String>| {
+        let put = client.put_object().bucket("logs").key(key).body(body.into_bytes().into());
         if if_match.is_some() { put.set_if_match(if_match) } else { put.if_none_match("*") }
     };
     let mut if_match = None;
-    for _ in 0..3 {
+    for round in 0..3 {
         let won = block_on(async {
-            let race: Vec<_> =
-                (0..racers).map(|n| tokio::spawn(put(n, if_match.clone()).send())).collect();
+            let bodies = (0..racers).map(|n| format!("racer {n} of round {round}"));
+            let start = |body: String| {
+                let racer = tokio::spawn(put(body.clone(), if_match.clone()).send());
+                (body, racer)
+            };
+            let race: Vec<_> = bodies.map(start).collect();
             let mut won = Vec::new();
-            for (n, racer) in (0..).zip(race) {
+            for (body, racer) in race {
                 match racer.await.unwrap() {
-                    Ok(answer) => won.push((n, answer.e_tag)),
+                    Ok(answer) => won.push((body, answer.e_tag)),
                     Err(error) => assert_eq!(error.code(), Some("PreconditionFailed")),
                 }
             }
             won
         });
-        assert_eq!(won.len(), 1);
+        assert_eq!(won.len(), 1, "{won:?}");
         let (winner, etag) = won.into_iter().next().unwrap();
-        assert_eq!(server.get("logs", key).unwrap(), u32::to_string(&winner).into_bytes());
+        assert_eq!(server.get("logs", key).unwrap(), winner.into_bytes());
         if_match = etag;
     }
 }
@@ -285,4 +296,147 @@ fn a_lost_answer_leaves_what_was_done_and_a_retry_finds_it() {
     let get = client.get_object().bucket("logs").key("new").send();
     block_on(async { tokio::time::timeout(Duration::from_millis(300), get).await }).unwrap_err();
     assert_eq!(proxy.requests().len(), 1);
+}
+
+#[test]
+fn a_queue_gives_a_message_again_until_it_is_deleted_or_dead() {
+    let Some(queues) = Queues::or_skip("a_queue_gives_a_message_again") else { return };
+    let queue = queues.create("work", 1, 2);
+    for n in 0..11 {
+        queue.send(format!("message {n}"));
+    }
+    assert_eq!(queue.len(), 11);
+    let batch = queue.receive_batch(11);
+    assert_eq!((batch.len(), queue.len(), queue.receive_batch(1).len()), (11, 11, 0));
+    for message in &batch {
+        assert_eq!(message.attributes["ApproximateReceiveCount"], "1");
+        if message.body != "message 7" {
+            queue.delete(message);
+        }
+    }
+    assert_eq!((queue.len(), queue.dead_letters()), (1, vec![]));
+    thread::sleep(Duration::from_millis(1200));
+    let again = queue.receive_batch(10);
+    assert_eq!((again.len(), again[0].body.as_str()), (1, "message 7"));
+    assert_eq!(again[0].attributes["ApproximateReceiveCount"], "2");
+    thread::sleep(Duration::from_millis(1200));
+    assert!(queue.receive_batch(10).is_empty());
+    for _ in 0..2 {
+        assert_eq!((queue.len(), queue.dead_letters()), (0, vec!["message 7".to_owned()]));
+    }
+}
+
+#[test]
+fn queues_of_one_name_do_not_mix() {
+    let Some(queues) = Queues::or_skip("queues_of_one_name_do_not_mix") else { return };
+    let [one, other] = [(), ()].map(|()| queues.create("work", 30, 3));
+    one.send("for one");
+    assert_eq!((one.len(), other.len()), (1, 0));
+    let mut command = Command::new("env");
+    one.env(&mut command);
+    let told = command.output().unwrap().stdout;
+    assert!(str::from_utf8(&told).unwrap().contains("AWS_ENDPOINT_URL_SQS=http://127.0.0.1:"));
+    assert!(one.url.ends_with(&one.name) && one.arn().ends_with(&one.name));
+}
+
+/// A function that does what its events say.
+fn function(variables: &[(&str, &str)], timeout: Duration) -> Lambda {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/bootstrap.py");
+    let owned = |(name, value): &(&str, &str)| (String::from(*name), String::from(*value));
+    let variables: Vec<_> = variables.iter().map(owned).collect();
+    Lambda::start(&binary, &variables, timeout, 256)
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[track_caller]
+fn response(outcome: Outcome) -> Value {
+    let Outcome::Response(response) = outcome else { panic!("{outcome:?}") };
+    response
+}
+
+#[test]
+fn a_function_knows_its_deadline_and_its_surroundings_and_answers_again_and_again() {
+    let mut lambda = function(&[("MINE", "yes")], PATIENCE);
+    assert!(lambda.time_to_first_poll().unwrap() < Duration::from_secs(10));
+    let first = response(lambda.invoke(json!({ "do": "context" })));
+    let remaining = first["remaining"].as_f64().unwrap();
+    assert!((15.0..20.0).contains(&remaining), "{first}");
+    assert_eq!(first["memory"], "256");
+    assert!(first["arn"].as_str().unwrap().starts_with("arn:aws:lambda:eu-west-1:"));
+    assert!(first["trace"].as_str().unwrap().starts_with("Root="));
+    let environment = first["environment"].as_array().unwrap();
+    assert!(environment.contains(&"MINE".into()) && !environment.contains(&"CARGO".into()));
+    let second = response(lambda.invoke(json!({ "do": "context" })));
+    assert_eq!(first["process"], second["process"]);
+    let outcome = lambda.invoke(json!({ "do": "raise" }));
+    assert!(matches!(&outcome, Outcome::Error(error) if error["errorMessage"] == "told to"));
+    lambda.kill();
+    let third = response(lambda.invoke(json!({ "do": "context" })));
+    assert_ne!(first["process"], third["process"]);
+    assert_eq!(lambda.logs(), "starting\n".repeat(2));
+}
+
+#[test]
+fn a_function_is_killed_at_its_deadline_and_starts_anew() {
+    let mut lambda = function(&[], Duration::from_millis(700));
+    let before = response(lambda.invoke(json!({ "do": "context" })));
+    let started = Instant::now();
+    assert!(matches!(lambda.invoke(json!({ "do": "sleep" })), Outcome::TimedOut));
+    assert!((700..3000).contains(&started.elapsed().as_millis()));
+    let process = Path::new("/proc").join(before["process"].to_string());
+    assert!(!process.exists());
+    let after = response(lambda.invoke(json!({ "do": "context" })));
+    assert_ne!(before["process"], after["process"]);
+    let outcome = lambda.invoke(json!({ "do": "exit" }));
+    assert!(matches!(outcome, Outcome::Exited(status) if status.code() == Some(3)));
+    assert_eq!(response(lambda.invoke(json!({ "do": "work" }))), true);
+}
+
+#[test]
+fn a_function_that_cannot_start_says_why() {
+    let mut lambda = function(&[("INIT", "error")], PATIENCE);
+    assert_eq!(lambda.time_to_first_poll(), None);
+    assert_eq!(lambda.init_error().unwrap()["errorMessage"], "told to");
+    let outcome = lambda.invoke(json!({}));
+    assert!(matches!(outcome, Outcome::Exited(status) if status.code() == Some(1)));
+    assert_eq!(lambda.init_error().unwrap()["errorType"], "Init");
+}
+
+#[test]
+fn messages_go_to_a_function_and_stay_if_they_fail() {
+    let Some(queues) = Queues::or_skip("messages_go_to_a_function") else { return };
+    let queue = queues.create("events", 2, 2);
+    let mut lambda = function(&[("ECHO", "yes")], PATIENCE);
+    assert!(lambda.drive(&queue, 10).is_none());
+    let ids = ["work", "fail", "work"].map(|word| queue.send(word));
+    let delivery = lambda.drive(&queue, 10).unwrap();
+    assert_eq!((delivery.messages.len(), &delivery.failed[..]), (3, &ids[1..2]));
+    assert_eq!(queue.len(), 1);
+    let logs = lambda.logs();
+    let record: Value = serde_json::from_str(logs.lines().last().unwrap()).unwrap();
+    assert_eq!((&record["eventSource"], &record["body"]), (&"aws:sqs".into(), &"work".into()));
+    for name in ["ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp"] {
+        assert!(record["attributes"][name].as_str().unwrap().parse::<u64>().is_ok(), "{record}");
+    }
+    assert!(record["attributes"]["SenderId"].is_string(), "{record}");
+    thread::sleep(Duration::from_millis(2200));
+    assert_eq!(lambda.drive(&queue, 10).unwrap().failed, [ids[1].clone()]);
+    thread::sleep(Duration::from_millis(2200));
+    assert!(lambda.drive(&queue, 10).is_none());
+    assert_eq!(queue.dead_letters(), ["fail"]);
+}
+
+#[test]
+fn a_batch_stays_as_a_whole_if_the_function_fails_as_a_whole() {
+    let Some(queues) = Queues::or_skip("a_batch_stays_as_a_whole") else { return };
+    for word in ["raise", "exit", "sleep", "stranger"] {
+        let queue = queues.create("whole", 30, 3);
+        let mut lambda = function(&[], Duration::from_secs(2));
+        queue.send("work");
+        queue.send(word);
+        let delivery = lambda.drive(&queue, 10).unwrap();
+        assert_eq!((delivery.failed.len(), queue.len()), (2, 2), "{delivery:?}");
+        assert_eq!(matches!(delivery.outcome, Outcome::Response(_)), word == "stranger");
+    }
 }

@@ -13,7 +13,11 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+mod elasticmq;
+pub mod lambda;
 pub mod proxy;
+pub mod queue;
+mod runtime_api;
 pub mod s3;
 mod strict;
 
