@@ -62,7 +62,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Load {
-    /// Files, folders, s3://bucket/prefix; what lies below `AWSLogs/` is recognized by its path, the
+    /// Files, folders, `s3://bucket/prefix`; what lies below `AWSLogs/` is recognized by its path, the
     /// rest by content
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<Place>,

@@ -23,7 +23,7 @@ use crate::{
 /// Where a lake is, and as whom it is used.
 #[derive(Clone, Debug, Args)]
 pub struct LakeArgs {
-    /// The lake: a folder, made if it is missing, or s3://bucket/prefix
+    /// The lake: a folder, made if it is missing, or `s3://bucket/prefix`
     #[arg(long, env = "TRAILHOUND_LAKE", value_name = "PLACE")]
     pub lake: Place,
     /// Ledger, rejects and staged files, instead of `_trailhound` in the lake
@@ -73,7 +73,7 @@ pub struct SourceArgs {
     /// Account that the archives' buckets must belong to
     #[arg(long, env = "TRAILHOUND_SOURCE_BUCKET_OWNER", value_name = "ACCOUNT")]
     pub source_bucket_owner: Option<String>,
-    /// Names of accounts, a file or s3://bucket/key: the JSON of `aws organizations list-accounts`,
+    /// Names of accounts, a file or `s3://bucket/key`: the JSON of `aws organizations list-accounts`,
     /// or CSV with id,name
     #[arg(long, env = "TRAILHOUND_ACCOUNTS", value_name = "FILE")]
     pub accounts: Option<Place>,

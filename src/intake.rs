@@ -211,7 +211,7 @@ impl Intake {
         if !batch.is_empty() {
             let weight: u64 = batch.items.iter().map(|item| Deadline::weight(&item.object)).sum();
             let result = self.load(batch, deadline).await;
-            self.settle(result, &asked, &mut done, &mut failed);
+            Self::settle(result, &asked, &mut done, &mut failed);
             self.learn(weight, &done, started.elapsed());
         }
         done.failed = failed
@@ -357,13 +357,13 @@ impl Intake {
         let running = tokio::spawn(async move { batch::run(&engine, batch).await });
         let aborts = running.abort_handle();
         let result = match deadline {
-            Some(at) => match tokio::time::timeout_at(at.into(), running).await {
-                Ok(result) => result,
-                Err(_) => {
+            Some(at) => {
+                let Ok(result) = tokio::time::timeout_at(at.into(), running).await else {
                     aborts.abort();
                     return Err("the time was up before the batch was committed".into());
-                }
-            },
+                };
+                result
+            }
             None => running.await,
         };
         match result {
@@ -374,7 +374,6 @@ impl Intake {
     }
 
     fn settle(
-        &self,
         result: Result<Outcome, String>,
         asked: &HashMap<String, Named>,
         done: &mut Done,

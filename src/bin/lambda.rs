@@ -92,7 +92,7 @@ fn run() -> Result<(), String> {
             let LambdaEvent { payload, context } = event;
             handle(&mut *intake.lock().await, payload.get(), &context).await
         });
-        lambda_runtime::run(handle).await.map_err(|error| error.to_string())
+        Box::pin(lambda_runtime::run(handle)).await.map_err(|error| error.to_string())
     })
 }
 
@@ -109,7 +109,7 @@ async fn handle(
     payload: &str,
     context: &Context,
 ) -> Result<Value, Diagnostic> {
-    let deadline = deadline(context);
+    let deadline = Some(deadline(context));
     let Some(event) = queue_event(payload) else {
         let message = Message { body: payload.to_owned(), receive_count: 1, ..Message::default() };
         // An asynchronous invocation that failed is repeated by Lambda, under the same id, and
@@ -172,10 +172,10 @@ fn diagnostic(kind: &str, why: String) -> Diagnostic {
 }
 
 /// When a batch must be done so that its answer comes in time.
-fn deadline(context: &Context) -> Option<Instant> {
+fn deadline(context: &Context) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_millis(context.deadline).saturating_sub(now);
-    Some(Instant::now() + left.saturating_sub(ANSWER.max(left / 20)))
+    Instant::now() + left.saturating_sub(ANSWER.max(left / 20))
 }
 
 fn report(done: &Done, context: &Context) {

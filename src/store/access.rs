@@ -143,11 +143,10 @@ impl Principal {
             // Behind an endpoint of its own S3 has nothing to do with AWS's STS.
             let elsewhere =
                 has_endpoint("AWS_ENDPOINT_URL_S3") && !has_endpoint("AWS_ENDPOINT_URL_STS");
-            let arn = match elsewhere {
-                true => None,
-                false => {
-                    tokio::time::timeout(Duration::from_secs(3), identity).await.ok().flatten()
-                }
+            let arn = if elsewhere {
+                None
+            } else {
+                tokio::time::timeout(Duration::from_secs(3), identity).await.ok().flatten()
             };
             match (arn, self.config.credentials_provider()) {
                 (Some(arn), _) => arn,

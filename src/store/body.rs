@@ -128,7 +128,8 @@ impl S3Body {
                         return Err(StoreError { kind: Kind::Transient, what });
                     }
                     tokio::time::sleep(backoff(breaks, Duration::from_millis(50))).await;
-                    self.stream = self.bucket.resume(&self.object, self.at, &self.etag).await?;
+                    self.stream =
+                        self.bucket.resume(&self.object, self.at, self.etag.clone()).await?;
                 }
             }
         }

@@ -284,7 +284,7 @@ impl Bucket {
         &self,
         object: &ObjectRef,
         at: u64,
-        etag: &Option<String>,
+        etag: Option<String>,
     ) -> Result<ByteStream, StoreError> {
         let get = self
             .client
@@ -293,7 +293,7 @@ impl Bucket {
             .key(&object.key)
             .set_version_id(object.version.clone())
             .set_expected_bucket_owner(self.owner.clone())
-            .set_if_match(etag.clone())
+            .set_if_match(etag)
             .range(format!("bytes={at}-"));
         match get.send().await {
             Ok(output) => Ok(output.body),

@@ -221,6 +221,7 @@ fn budget() -> impl Strategy<Value = Budget> {
             chunk_bytes: 1 << 16,
             queued_chunks: 1,
             partition_bytes,
+            staged_bytes: partition_bytes,
         });
     prop_oneof![1 => by_flags, 3 => small]
 }

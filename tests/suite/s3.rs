@@ -1,17 +1,7 @@
 //! Archives and lakes in buckets, through a real S3 protocol server.
 
-use std::{fs, process::Command};
-
-use serde_json::Value;
-
 use crate::support::{
-    ACCOUNTS, Bench, DAY, Lake, REGIONS, Run,
-    cloud::{
-        proxy::{Fault, Proxy},
-        s3::S3Server,
-    },
-    event, flow_key, flow_object, gzip, load_command, records, sample_archive, trail_key,
-    trail_key_of, trailhound,
+    Bench, Lake, Run, cloud::s3::S3Server, load_command, sample_archive, trailhound,
 };
 
 fn load_url(server: &S3Server, from: &str, lake: &str, extra: &[&str]) -> Run {
