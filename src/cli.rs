@@ -29,6 +29,7 @@ use crate::{
     load::{self, Settings},
     progress::Progress,
     store::{Place, S3},
+    worker::{self, WorkerArgs},
 };
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
@@ -46,6 +47,10 @@ enum Command {
     /// Exit status: 0 when everything is loaded; 2 when an object failed or a record was rejected;
     /// 1 when the load could not start.
     Load(Box<Load>),
+    /// Load what S3 events in a queue name, until it is told to end
+    ///
+    /// Writes staged files, which `publish` merges into the lake.
+    Worker(Box<WorkerArgs>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -105,10 +110,19 @@ struct Load {
 }
 
 impl Cli {
+    /// True for what runs until it is told to end.
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Worker(_))
+    }
+
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Load(args) => args.run(),
+            Command::Worker(args) => {
+                runtime()?.block_on(worker::work(&args))?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {
@@ -131,6 +145,14 @@ impl Cli {
             }
         }
     }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
 }
 
 /// Prints a result. A reader that has gone away, such as `head`, is no error.
@@ -162,11 +184,7 @@ impl Load {
     fn run(self) -> anyhow::Result<ExitCode> {
         let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
         let (json, strict, quiet) = (self.json, self.strict, self.quiet);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(16)
-            .enable_all()
-            .build()?;
+        let runtime = runtime()?;
         let settings = runtime.block_on(self.settings())?;
         let result = runtime.block_on(async {
             tokio::select! {

@@ -20,6 +20,7 @@ use std::{
 };
 
 use parsers::{Accounts, Filter, ObjectKey, Source};
+use tokio::task::JoinSet;
 
 use crate::{
     batch::{self, Destination, Engine, ObjectOutcome, Outcome, stamp},
@@ -353,23 +354,24 @@ impl Intake {
             Arc::new(Deadline::new(at, pace, self.commit))
         });
         let engine = self.engine.clone();
-        // In a task of its own a panic costs the batch, not the program.
-        let running = tokio::spawn(async move { batch::run(&engine, batch).await });
-        let aborts = running.abort_handle();
+        // In a task of its own a panic costs the batch, not the program. The task ends with the set.
+        let mut running = JoinSet::new();
+        running.spawn(async move { batch::run(&engine, batch).await });
         let result = match deadline {
             Some(at) => {
-                let Ok(result) = tokio::time::timeout_at(at.into(), running).await else {
-                    aborts.abort();
+                let Ok(result) = tokio::time::timeout_at(at.into(), running.join_next()).await
+                else {
                     return Err("the time was up before the batch was committed".into());
                 };
                 result
             }
-            None => running.await,
+            None => running.join_next().await,
         };
         match result {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(format!("internal error: {error}; please report this")),
+            Some(Ok(Ok(outcome))) => Ok(outcome),
+            Some(Ok(Err(error))) => Err(error.to_string()),
+            Some(Err(error)) => Err(format!("internal error: {error}; please report this")),
+            None => Err("internal error: no batch; please report this".into()),
         }
     }
 

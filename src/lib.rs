@@ -62,4 +62,5 @@ pub mod report;
 pub mod select;
 pub mod sink;
 pub mod store;
+pub mod worker;
 pub mod workspace;

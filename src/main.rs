@@ -24,12 +24,19 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt()
+    let level = if cli.is_service() { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| level.into());
+    let is_terminal = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr);
+    // What a service says is read by programs.
+    if cli.is_service() && !is_terminal {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.init();
+    }
     match cli.run() {
         Ok(code) => code,
         Err(error) => {

@@ -25,4 +25,5 @@ mod suite {
     mod s3;
     mod schema;
     mod selection;
+    mod worker;
 }
