@@ -100,7 +100,7 @@ impl S3 {
             return Err(no_credentials(name, "no provider is configured"));
         };
         if let Err(error) = provider.provide_credentials().await {
-            let why = aws_smithy_types::error::display::DisplayErrorContext(&error).to_string();
+            let why = chain(&error);
             return Err(match &self.access.role_arn {
                 Some(role) => StoreError {
                     kind: Kind::Configuration,
@@ -114,6 +114,23 @@ impl S3 {
         buckets.insert(name.to_owned(), Arc::clone(&bucket));
         Ok(bucket)
     }
+}
+
+/// An error and its causes in one line, without what they repeat.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let one = error.to_string();
+        // What follows is a list of everything that was tried.
+        let one = one.lines().next().unwrap_or_default().trim_end_matches(". Attempted:");
+        if !text.contains(one) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += one;
+        }
+        next = error.source();
+    }
+    text
 }
 
 fn no_credentials(bucket: &str, why: &str) -> StoreError {

@@ -24,13 +24,14 @@ use aws_sdk_s3::{
         ObjectIdentifier, ServerSideEncryption,
     },
 };
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncWriteExt;
 
 use super::{
     Body, Found, Kind, ObjectRef, StoreError,
-    access::{Access, Principal, has_endpoint},
+    access::{Access, Principal, chain, has_endpoint},
     body::S3Body,
 };
 
@@ -81,7 +82,12 @@ impl Bucket {
         let is_elsewhere = config.endpoint_url().is_some()
             || has_endpoint("AWS_ENDPOINT_URL_S3")
             || has_endpoint("AWS_ENDPOINT_URL");
-        let builder = aws_sdk_s3::config::Builder::from(config).force_path_style(is_elsewhere);
+        // Each request may be tried again, however many others were: many objects are read at once,
+        // and when S3 is slow it is slow for all of them.
+        let patience = RetryPartition::custom("trailhound").token_bucket(TokenBucket::unlimited());
+        let builder = aws_sdk_s3::config::Builder::from(config)
+            .retry_partition(patience.build())
+            .force_path_style(is_elsewhere);
         let mut bucket = Self {
             client: Client::from_conf(builder.clone().build()),
             uri: format!("s3://{name}").into(),
@@ -583,10 +589,9 @@ impl Bucket {
             (500.. | 429, _) | (_, "SlowDown" | "RequestTimeout" | "Throttling") => {
                 (Kind::Transient, format!("{place}: S3 answers {status} {code}: {message}"))
             }
-            (..=299, _) => (
-                Kind::Transient,
-                format!("{place}: no answer from S3: {}", DisplayErrorContext(error)),
-            ),
+            (..=299, _) => {
+                (Kind::Transient, format!("{place}: no answer from S3: {}", chain(&error)))
+            }
             _ => (Kind::Other, format!("{place}: S3 answers {status} {code}: {message}")),
         };
         StoreError { kind, what }

@@ -14,7 +14,10 @@
 use std::{
     collections::HashSet,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -37,7 +40,8 @@ mod queue;
 use http::Health;
 use queue::{Held, Queue, QueueError};
 
-/// A batch that is at work when the program is told to end gets this long.
+/// What is at work when the program is told to end gets this long: a batch, and a poll of the queue,
+/// which would swallow what is given back if nobody heard its answer.
 const FINISH: Duration = Duration::from_secs(15);
 
 /// Arguments of `trailhound worker`.
@@ -134,37 +138,45 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     }
     // What this worker holds: the heartbeat keeps all of it invisible to others.
     let held: Arc<Mutex<HashSet<Held>>> = Arc::default();
+    let stopping = Arc::<AtomicBool>::default();
     let (batches, mut collected) = mpsc::channel(1);
-    // Both end when this is dropped.
-    let mut tasks = JoinSet::new();
-    tasks.spawn(heartbeat(Arc::clone(&queue), Arc::clone(&held)));
-    let collector = Collector {
-        queue: Arc::clone(&queue),
-        held: Arc::clone(&held),
-        health: Arc::clone(&health),
-        window: args.batch_window,
-        bytes: args.batch_bytes as u64,
-        messages: args.batch_messages as usize,
-        drain: args.drain,
-    };
-    tasks.spawn(collector.run(batches));
+    // It ends when this is dropped.
+    let mut heart = JoinSet::new();
+    heart.spawn(heartbeat(Arc::clone(&queue), Arc::clone(&held)));
+    let collector = tokio::spawn(
+        Collector {
+            queue: Arc::clone(&queue),
+            held: Arc::clone(&held),
+            health: Arc::clone(&health),
+            stopping: Arc::clone(&stopping),
+            window: args.batch_window,
+            bytes: args.batch_bytes as u64,
+            messages: args.batch_messages as usize,
+            drain: args.drain,
+        }
+        .run(batches),
+    );
     tracing::info!(queue = args.queue_url, "waiting for events");
-    loop {
+    let mut told_to_end = None;
+    while told_to_end.is_none() {
         let batch = tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = &mut stop => None,
             batch = collected.recv() => batch,
         };
         let Some(batch) = batch else { break };
         let (messages, receipts): (Vec<Message>, Vec<Held>) = batch.into_iter().unzip();
         let work = intake.run(&messages, None);
         tokio::pin!(work);
-        let (done, is_last) = tokio::select! {
+        let done = tokio::select! {
             biased;
-            done = &mut work => (Some(done), false),
+            done = &mut work => Some(done),
             () = &mut stop => {
                 tracing::info!(seconds = FINISH.as_secs(), "told to end: finishing the batch");
-                (tokio::time::timeout(FINISH, &mut work).await.ok(), true)
+                stopping.store(true, Relaxed);
+                let until = Instant::now() + FINISH;
+                told_to_end = Some(until);
+                tokio::time::timeout_at(until.into(), &mut work).await.ok()
             }
         };
         let Some(done) = done else {
@@ -174,12 +186,14 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
         report(&done);
         health.add(&done);
         settle(&queue, &held, &messages, receipts, &done).await;
-        if is_last {
-            break;
-        }
     }
     // Nothing more is received; what was received and is not done goes to other workers at once.
-    tasks.shutdown().await;
+    stopping.store(true, Relaxed);
+    drop(collected);
+    let until = told_to_end.unwrap_or_else(|| Instant::now() + FINISH);
+    if tokio::time::timeout_at(until.into(), collector).await.is_err() {
+        tracing::warn!("a poll of the queue did not end");
+    }
     let rest: Vec<Held> = lock(&held).drain().collect();
     if !rest.is_empty() {
         tracing::info!(messages = rest.len(), "given back");
@@ -228,6 +242,7 @@ struct Collector {
     queue: Arc<Queue>,
     held: Arc<Mutex<HashSet<Held>>>,
     health: Arc<Health>,
+    stopping: Arc<AtomicBool>,
     window: Duration,
     bytes: u64,
     messages: usize,
@@ -239,7 +254,7 @@ impl Collector {
     async fn run(self, batches: mpsc::Sender<Collected>) {
         loop {
             let batch = self.batch().await;
-            if batch.is_empty() && self.drain {
+            if (batch.is_empty() && self.drain) || self.stopping.load(Relaxed) {
                 return;
             }
             if !batch.is_empty() && batches.send(batch).await.is_err() {
@@ -253,7 +268,7 @@ impl Collector {
         let mut bytes = 0;
         let mut closes = Instant::now() + self.window;
         let mut failures = 0;
-        while batch.len() < self.messages && bytes < self.bytes {
+        while batch.len() < self.messages && bytes < self.bytes && !self.stopping.load(Relaxed) {
             let left = closes.saturating_duration_since(Instant::now());
             if left.is_zero() && (self.drain || !batch.is_empty()) {
                 break;

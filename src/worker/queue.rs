@@ -26,8 +26,8 @@ use crate::{intake::Message, store::access::environment};
 
 /// Messages of one request.
 const BATCH: usize = 10;
-/// The longest poll that SQS knows.
-const POLL: Duration = Duration::from_secs(20);
+/// The longest poll. SQS knows 20 s, but a worker that is told to end waits for it.
+const POLL: Duration = Duration::from_secs(10);
 
 /// The queue cannot be used. The text says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -72,7 +72,7 @@ impl Cloud {
         self.server.env(&mut command);
         self.queue.env(&mut command);
         command.args(["worker", "--queue-url", &self.queue.url, "--lake", LAKE]);
-        command.args(["--batch-window", "1s"]).args(extra);
+        command.env("TRAILHOUND_BATCH_WINDOW", "1s").args(extra);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
@@ -204,11 +204,12 @@ fn a_worker_that_is_told_to_end_finishes_its_batch_or_gives_it_back() {
     for n in 0..5 {
         cloud.put(n);
     }
-    let mut worker = cloud.command(&["--batch-window", "300s"]).spawn().unwrap();
+    let worker = cloud.command(&["--batch-window", "300s"]).spawn().unwrap();
     thread::sleep(Duration::from_secs(2));
     let started = Instant::now();
     terminate(&worker);
-    assert!(worker.wait().unwrap().success());
+    let output = worker.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(started.elapsed() < Duration::from_secs(20));
     // The window was still open, so nothing is loaded; the messages are visible again at once.
     cloud.drain(&[]);
