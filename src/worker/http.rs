@@ -25,7 +25,7 @@ use super::lock;
 use crate::{intake::Done, metrics::Totals};
 
 /// A queue that does not answer for so long is worth an alarm.
-const LATE: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_mins(1);
 
 /// How a worker is.
 #[derive(Default)]

@@ -13,8 +13,8 @@ use aws_sdk_sqs::{
 };
 use serde_json::json;
 
+use super::super::not_run;
 use super::{REGION, Variables, block_on, credentials, elasticmq::ElasticMq, identity, set};
-use crate::support::not_run;
 
 /// The queue server of this test process.
 pub struct Queues {
