@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::try_join_all;
@@ -131,6 +132,8 @@ pub struct Outcome {
     pub files: u64,
     /// Accounts of events that nobody has named.
     pub unnamed_accounts: BTreeSet<String>,
+    /// How long reading and encoding took, without the commit.
+    pub reading: Duration,
 }
 
 /// Runs a batch.
@@ -180,8 +183,9 @@ async fn into_stage(
     let id = staged_id(&batch.id());
     let scratch = blocking(scratch).await??;
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
+    let started = Instant::now();
     let answers = run_stages(engine, Layout::Staged, scratch.path(), &id, &batch, &items).await?;
-    let outcome = outcome(&items, &answers);
+    let outcome = Outcome { reading: started.elapsed(), ..outcome(&items, &answers) };
     let started = items.iter().zip(&outcome.objects).filter(|(_, result)| result.started);
     let days = started.map(|(item, _)| ledger_day(&item.key));
     let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));

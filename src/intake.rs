@@ -41,6 +41,8 @@ const COMMIT: Duration = Duration::from_secs(1);
 /// What a byte of an object costs before any has been measured: 1 MB a second, slower than a Lambda
 /// function of 512 MB.
 const SECONDS_PER_BYTE: f64 = 1e-6;
+/// A batch of fewer bytes does not tell what a byte costs.
+const LEARN_BYTES: u64 = 1 << 20;
 /// Clocks of queue and writer may differ by this much.
 const CLOCK_SLACK_MS: i64 = 300_000;
 
@@ -210,10 +212,12 @@ impl Intake {
             self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
         }
         if !batch.is_empty() {
-            let weight: u64 = batch.items.iter().map(|item| Deadline::weight(&item.object)).sum();
+            let started = Instant::now();
             let result = self.load(batch, deadline).await;
+            if let Ok(outcome) = &result {
+                self.learn(outcome, &asked, started.elapsed());
+            }
             Self::settle(result, &asked, &mut done, &mut failed);
-            self.learn(weight, &done, started.elapsed());
         }
         done.failed = failed
             .into_iter()
@@ -421,17 +425,20 @@ impl Intake {
         }
     }
 
-    /// Remembers what objects have cost.
-    fn learn(&mut self, weight: u64, done: &Done, took: Duration) {
-        let loaded = done.objects.get("loaded").copied().unwrap_or_default();
-        if loaded == 0 || weight == 0 {
-            return;
+    /// Remembers what objects and commits have cost. The slower of now and before counts, and what
+    /// was slow once is forgotten slowly.
+    fn learn(&mut self, outcome: &Outcome, asked: &HashMap<String, Named>, took: Duration) {
+        let done = outcome.objects.iter().filter(|object| object.started);
+        let objects = done.filter_map(|object| asked.get(&object.id));
+        let weight: u64 = objects.map(|named| Deadline::weight(&named.object)).sum();
+        // Few bytes tell of latency only.
+        if weight >= LEARN_BYTES {
+            let pace = outcome.reading.as_secs_f64() / weight as f64;
+            let before = self.seconds_per_byte.unwrap_or_default() * 0.8;
+            self.seconds_per_byte = Some(pace.max(before));
         }
-        let pace = took.as_secs_f64() / weight as f64;
-        // The slower of now and before counts, and what was slow once is forgotten slowly.
-        let before = self.seconds_per_byte.unwrap_or_default() * 0.8;
-        self.seconds_per_byte = Some(pace.max(before));
-        self.commit = self.commit.max(COMMIT).max(took / 10);
+        let commit = took.saturating_sub(outcome.reading).mul_f64(1.5);
+        self.commit = commit.max(self.commit.mul_f64(0.8)).max(COMMIT);
     }
 }
 
