@@ -14,6 +14,7 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use arrow::datatypes::{DataType, Field};
@@ -30,6 +31,7 @@ use crate::{
     inflate::Caps,
     load::{self, Settings},
     progress::Progress,
+    publish,
     store::{Access, Place},
 };
 
@@ -48,6 +50,12 @@ enum Command {
     /// Exit status: 0 when everything is loaded; 2 when an object failed or a record was rejected;
     /// 1 when the load could not start.
     Load(Box<Load>),
+    /// Merge staged files into the partitions of the lake
+    ///
+    /// A lake in a bucket is loaded as staged files; this sorts them into partitions, each event once.
+    /// Exit status: 0 when everything is published; 2 when something could not be; 1 when it could
+    /// not start.
+    Publish(Box<Publish>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -128,6 +136,53 @@ struct Load {
     quiet: bool,
 }
 
+#[derive(Debug, Args)]
+struct Publish {
+    /// The lake: a folder, or s3://bucket/prefix
+    #[arg(long, env = "TRAILHOUND_LAKE", value_name = "PLACE")]
+    lake: Place,
+    /// Ledger, staged files and manifests, instead of `_trailhound` in the lake
+    #[arg(long, env = "TRAILHOUND_STATE", value_name = "PLACE")]
+    state: Option<Place>,
+    /// Memory for everything, such as 512MB or 2GB
+    #[arg(
+        long,
+        env = "TRAILHOUND_MEMORY",
+        value_parser = parse_bytes,
+        default_value = "512MB",
+        value_name = "SIZE"
+    )]
+    memory: usize,
+    /// Threads; as many as there are cores by default
+    #[arg(
+        long,
+        env = "TRAILHOUND_JOBS",
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        value_name = "N"
+    )]
+    jobs: Option<u16>,
+    /// Keep staged files for so long after they were merged, for readers that are about to read them
+    #[arg(
+        long,
+        env = "TRAILHOUND_GRACE",
+        value_parser = parse_duration,
+        default_value = "1h",
+        value_name = "TIME"
+    )]
+    grace: Duration,
+    #[command(flatten, next_help_heading = "Buckets of other accounts")]
+    bucket: LakeBucket,
+    /// Tell what would be merged, and write nothing
+    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
+    dry_run: bool,
+    /// Print the result as one JSON object
+    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+    /// No summary
+    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
+    quiet: bool,
+}
+
 /// Buckets of other accounts.
 #[derive(Clone, Debug, Args)]
 struct Buckets {
@@ -140,6 +195,13 @@ struct Buckets {
     /// Account that the archives' buckets must belong to
     #[arg(long, env = "TRAILHOUND_SOURCE_BUCKET_OWNER", value_name = "ACCOUNT")]
     source_bucket_owner: Option<String>,
+    #[command(flatten)]
+    lake: LakeBucket,
+}
+
+/// The bucket of a lake in another account.
+#[derive(Clone, Debug, Args)]
+struct LakeBucket {
     /// Role that reads and writes lake and state
     #[arg(long, env = "TRAILHOUND_LAKE_ROLE_ARN", value_name = "ARN")]
     lake_role_arn: Option<String>,
@@ -163,8 +225,10 @@ impl Buckets {
             kms_key_id: None,
         }
     }
+}
 
-    fn lake(&self) -> Access {
+impl LakeBucket {
+    fn access(&self) -> Access {
         Access {
             role_arn: some(self.lake_role_arn.as_ref()),
             external_id: some(self.lake_external_id.as_ref()),
@@ -184,6 +248,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Load(args) => args.run(),
+            Command::Publish(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {
@@ -238,11 +303,7 @@ impl Load {
         let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
         let (json, strict, quiet) = (self.json, self.strict, self.quiet);
         let settings = self.settings()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(16)
-            .enable_all()
-            .build()?;
+        let runtime = runtime()?;
         let result = runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -271,7 +332,6 @@ impl Load {
 
     fn settings(self) -> anyhow::Result<Settings> {
         let state = self.state.unwrap_or_else(|| self.lake.join("_trailhound"));
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or_else(cores, usize::from);
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
@@ -292,7 +352,7 @@ impl Load {
             lake: self.lake,
             state,
             source_access: self.buckets.source(),
-            lake_access: self.buckets.lake(),
+            lake_access: self.buckets.lake.access(),
             source: self.source,
             filter,
             budget: Budget::new(self.memory, jobs).map_err(anyhow::Error::msg)?,
@@ -301,6 +361,60 @@ impl Load {
             dry_run: self.dry_run,
         })
     }
+}
+
+impl Publish {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let (json, quiet) = (self.json, self.quiet);
+        let settings = self.settings();
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = tokio::signal::ctrl_c() => None,
+                result = publish::publish(&settings) => Some(result),
+            }
+        });
+        runtime.shutdown_background();
+        let Some(report) = result else {
+            eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
+            return Ok(ExitCode::from(130));
+        };
+        let report = report?;
+        if json {
+            print(&(serde_json::to_string(&report)? + "\n"))?;
+        } else if !quiet {
+            print(&report.text())?;
+        }
+        if json || quiet {
+            eprint!("{}", report.problems());
+        }
+        Ok(ExitCode::from(report.exit_code()))
+    }
+
+    fn settings(self) -> publish::Settings {
+        publish::Settings {
+            state: self.state.unwrap_or_else(|| self.lake.join("_trailhound")),
+            lake: self.lake,
+            lake_access: self.bucket.access(),
+            memory_bytes: self.memory,
+            jobs: self.jobs.map_or_else(cores, usize::from),
+            grace: self.grace,
+            dry_run: self.dry_run,
+        }
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// An empty variable asks for nothing in particular.
@@ -344,6 +458,21 @@ fn parse_bytes(text: &str) -> Result<usize, String> {
     let number: usize =
         digits.trim().parse().map_err(|_| "expected a size such as 512MB or 2GB".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "too large".into())
+}
+
+/// A time span such as `90s`, `15m`, `1h` or `7d`; without a unit it is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err("expected a time span such as 90s, 15m or 1h".into()),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "expected a time span such as 90s, 15m or 1h".to_owned())?;
+    number.checked_mul(unit).map(Duration::from_secs).ok_or_else(|| "too long".into())
 }
 
 #[cfg(test)]

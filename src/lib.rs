@@ -53,6 +53,7 @@ pub mod lane;
 pub mod ledger;
 pub mod load;
 pub mod progress;
+pub mod publish;
 pub mod pump;
 pub mod read;
 pub mod report;
