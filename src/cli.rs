@@ -16,21 +16,19 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, Field};
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{Parser, Subcommand};
 use parsers::{
-    Filter, SOURCES, Source,
+    SOURCES,
     ocsf::{self, CLASSES, Class},
-    time,
 };
 
-use crate::{
-    config::{LakeArgs, SizeArgs, SourceArgs},
-    inflate::Caps,
-    load::{self, Settings},
-    progress::Progress,
-    store::{Place, S3},
-    worker::{self, WorkerArgs},
-};
+use crate::worker::{self, WorkerArgs};
+
+mod load;
+mod publish;
+
+use load::Load;
+use publish::Publish;
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
 #[derive(Debug, Parser)]
@@ -51,6 +49,12 @@ enum Command {
     ///
     /// Writes staged files, which `publish` merges into the lake.
     Worker(Box<WorkerArgs>),
+    /// Merge staged files into the partitions of the lake
+    ///
+    /// A lake in a bucket is loaded as staged files; this sorts them into partitions, each event once.
+    /// Exit status: 0 when everything is published; 2 when something could not be; 1 when it could not
+    /// start.
+    Publish(Box<Publish>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -63,50 +67,6 @@ enum Command {
         #[arg(value_parser = parse_class)]
         class: &'static Class,
     },
-}
-
-#[derive(Debug, Args)]
-struct Load {
-    /// Files, folders, `s3://bucket/prefix`; what lies below `AWSLogs/` is recognized by its path, the
-    /// rest by content
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<Place>,
-    #[command(flatten)]
-    lake: LakeArgs,
-    /// Read what is not recognized as this source, and leave out other sources
-    #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
-    source: Option<&'static Source>,
-    /// Only events of this account (repeat, or separate by commas)
-    #[arg(long, env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
-    account: Vec<String>,
-    /// Only events of this region (repeat, or separate by commas)
-    #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
-    regions: Vec<String>,
-    /// Only events from this time on: a date, or a time as in RFC 3339; UTC
-    #[arg(long, env = "TRAILHOUND_SINCE", value_parser = parse_time, value_name = "TIME")]
-    since: Option<i64>,
-    /// Only events before this time
-    #[arg(long, env = "TRAILHOUND_UNTIL", value_parser = parse_time, value_name = "TIME")]
-    until: Option<i64>,
-    #[command(flatten)]
-    size: SizeArgs,
-    #[command(flatten)]
-    sources: SourceArgs,
-    /// Load again what is in the lake already, and replace its files
-    #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
-    force: bool,
-    /// Count objects that no source knows as an error
-    #[arg(long, env = "TRAILHOUND_STRICT", value_parser = FalseyValueParser::new())]
-    strict: bool,
-    /// Tell what would be loaded, and write nothing
-    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
-    dry_run: bool,
-    /// Print the result as one JSON object
-    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
-    /// No progress bar and no summary
-    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
-    quiet: bool,
 }
 
 impl Cli {
@@ -123,6 +83,7 @@ impl Cli {
                 runtime()?.block_on(worker::work(&args))?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Publish(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {
@@ -155,6 +116,24 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// Runs until it is done, or until Ctrl-C: then there is nothing. Threads that still encode are not
+/// waited for: their files are not committed.
+fn interruptible<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => None,
+            result = work => Some(result),
+        }
+    });
+    runtime.shutdown_background();
+    if result.is_none() {
+        eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
+    }
+    Ok(result)
+}
+
 /// Prints a result. A reader that has gone away, such as `head`, is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -180,73 +159,6 @@ fn describe(field: &Field, level: usize, out: &mut String) -> std::fmt::Result {
     }
 }
 
-impl Load {
-    fn run(self) -> anyhow::Result<ExitCode> {
-        let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
-        let (json, strict, quiet) = (self.json, self.strict, self.quiet);
-        let runtime = runtime()?;
-        let settings = runtime.block_on(self.settings())?;
-        let result = runtime.block_on(async {
-            tokio::select! {
-                biased;
-                _ = tokio::signal::ctrl_c() => None,
-                result = load::load(&settings, &progress) => Some(result),
-            }
-        });
-        progress.finish();
-        // Threads that still encode are not waited for: their files are not committed.
-        runtime.shutdown_background();
-        let Some(report) = result else {
-            eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
-            return Ok(ExitCode::from(130));
-        };
-        let report = report?;
-        if json {
-            print(&(serde_json::to_string(&report)? + "\n"))?;
-        } else if !quiet {
-            print(&report.text(&settings.lake, &settings.state))?;
-        }
-        if json || quiet {
-            eprint!("{}", report.problems());
-        }
-        Ok(ExitCode::from(report.exit_code(strict)))
-    }
-
-    async fn settings(self) -> anyhow::Result<Settings> {
-        let filter = Filter {
-            since: self.since.unwrap_or(i64::MIN),
-            until: self.until.unwrap_or(i64::MAX),
-            accounts: without_empty(self.account),
-            regions: without_empty(self.regions),
-        };
-        if filter.since >= filter.until {
-            anyhow::bail!("--since must be before --until");
-        }
-        let lake_access = self.lake.access();
-        let accounts = self.sources.accounts(&S3::new(lake_access.clone())).await;
-        Ok(Settings {
-            accounts: accounts.map_err(anyhow::Error::msg)?,
-            paths: self.paths,
-            state: self.lake.state(),
-            lake: self.lake.lake,
-            source_access: self.sources.access(),
-            lake_access,
-            source: self.source,
-            filter,
-            budget: self.size.budget().map_err(anyhow::Error::msg)?,
-            caps: Caps::default(),
-            force: self.force,
-            dry_run: self.dry_run,
-        })
-    }
-}
-
-/// An empty variable asks for nothing in particular.
-fn without_empty(mut list: Vec<String>) -> Vec<String> {
-    list.retain(|one| !one.is_empty());
-    list
-}
-
 fn parse_class(text: &str) -> Result<&'static Class, String> {
     ocsf::class(text).ok_or_else(|| {
         let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
@@ -254,25 +166,9 @@ fn parse_class(text: &str) -> Result<&'static Class, String> {
     })
 }
 
-fn parse_source(text: &str) -> Result<&'static Source, String> {
-    parsers::source(text).ok_or_else(|| {
-        let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
-        format!("no such source; there are {}", names.join(", "))
-    })
-}
-
-/// A date or time in milliseconds.
-fn parse_time(text: &str) -> Result<i64, String> {
-    let date = || time::from_text(&format!("{text}T00:00:00Z"));
-    time::from_text(text)
-        .or_else(date)
-        .ok_or_else(|| "expected a date such as 2024-05-01, or 2024-05-01T12:00:00Z".into())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use parsers::time::DAY_MS;
 
     use super::*;
 
@@ -280,20 +176,15 @@ mod tests {
     fn the_table_of_flags_is_sound_and_each_has_its_variable() {
         let mut command = Cli::command();
         command.build();
-        let load = command.find_subcommand("load").unwrap();
-        for flag in
-            load.get_opts().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
-        {
-            let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
-            let variable = flag.get_env().and_then(|name| name.to_str());
-            assert_eq!(variable, Some(format!("TRAILHOUND_{name}").as_str()));
+        for command in command.get_subcommands() {
+            for flag in command
+                .get_opts()
+                .filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version" | "kinds"))
+            {
+                let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
+                let variable = flag.get_env().and_then(|name| name.to_str());
+                assert_eq!(variable, Some(format!("TRAILHOUND_{name}").as_str()));
+            }
         }
-    }
-
-    #[test]
-    fn times_are_read_in_utc() {
-        assert_eq!(parse_time("1970-01-02"), Ok(DAY_MS));
-        assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(1000));
-        assert!(parse_time("yesterday").is_err());
     }
 }

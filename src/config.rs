@@ -138,8 +138,13 @@ pub struct SizeArgs {
 impl SizeArgs {
     /// Sizes of buffers.
     pub fn budget(&self) -> Result<Budget, String> {
+        Budget::new(self.memory, self.jobs())
+    }
+
+    /// Threads.
+    pub fn jobs(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        Budget::new(self.memory, self.jobs.map_or_else(cores, usize::from))
+        self.jobs.map_or_else(cores, usize::from)
     }
 }
 

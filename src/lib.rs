@@ -56,6 +56,7 @@ pub mod ledger;
 pub mod load;
 pub mod metrics;
 pub mod progress;
+pub mod publish;
 pub mod pump;
 pub mod read;
 pub mod report;

@@ -198,7 +198,7 @@ async fn archives(settings: &Settings, sources: &Sources) -> Result<Vec<Place>, 
 }
 
 /// Refuses a state folder that is not where the lake is, or that is among the lake's files.
-fn check_state(lake: &Place, state: &Place) -> Result<(), StartError> {
+pub(crate) fn check_state(lake: &Place, state: &Place) -> Result<(), StartError> {
     let files = lake.join("ext");
     let inside = match (&files, state) {
         (Place::Local(files), Place::Local(state)) => match (canonical(files), canonical(state)) {

@@ -21,6 +21,7 @@ mod suite {
     mod kill;
     mod no_loss;
     mod pairs;
+    mod publish;
     mod reader;
     mod s3;
     mod schema;

@@ -20,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{array::UInt32Array, compute::take_record_batch};
+use arrow::{array::UInt32Array, compute::take_record_batch, datatypes::SchemaRef};
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
     basic::{Compression, ZstdLevel},
@@ -30,7 +30,7 @@ use parquet::{
 };
 use parsers::{
     Chunk,
-    ocsf::{Class, Field, Key, Kind},
+    ocsf::{Class, Field, Kind},
 };
 use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
@@ -43,7 +43,7 @@ use crate::cpu::Cpu;
 /// Version of the lake's schema, kept in each file; it only grows.
 pub const SCHEMA_VERSION: &str = "1";
 /// Rows that are turned into Arrow at a time, unless their records are long.
-const SLICE_ROWS: usize = 4096;
+pub(crate) const SLICE_ROWS: usize = 4096;
 const PAGE_BYTES: usize = 1 << 20;
 /// Ids that hardly ever repeat; columns of JSON are like them.
 const VARIOUS: [&str; 2] = ["metadata.uid", "api.request.uid"];
@@ -212,49 +212,69 @@ fn encode(part: Part, staged: PathBuf, path: String) -> Result<Done, SinkError> 
 }
 
 fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
-    let path = || staged.to_owned();
-    let on_write = |source| SinkError::Write { path: path(), source };
-    let on_encode = |source| match source {
-        // The writer wraps errors of the file.
-        ParquetError::External(inner) => match inner.downcast() {
-            Ok(source) => SinkError::Write { path: path(), source: *source },
-            Err(inner) => SinkError::Encode { path: path(), source: ParquetError::External(inner) },
-        },
-        source => SinkError::Encode { path: path(), source },
-    };
-    let slices = slices(&part.order, &part.rows.keys);
-    let (rows, class) = (&part.rows.batch, part.class);
+    let on_encode = |source| encode_error(staged, source);
+    let keys = &part.rows.keys;
+    let slices = slices(part.order.iter().map(|&row| keys[row as usize].record_bytes as usize));
+    let rows = &part.rows.batch;
     let order = UInt32Array::from(part.order);
-    let file = File::create_new(staged).map_err(on_write)?;
-    // The Arrow schema would say that texts are dictionaries; readers need not know.
-    let options =
-        ArrowWriterOptions::new().with_properties(properties(class)).with_skip_arrow_metadata(true);
-    let mut writer =
-        ArrowWriter::try_new_with_options(file, rows.schema(), options).map_err(on_encode)?;
+    let mut writer = writer(part.class, rows.schema(), staged)?;
     for range in slices {
         let slice = order.slice(range.start, range.len());
         let sorted = take_record_batch(rows, &slice)
             .map_err(|error| on_encode(ParquetError::from(error)))?;
         writer.write(&sorted).map_err(on_encode)?;
     }
-    let file = writer.into_inner().map_err(on_encode)?;
-    file.sync_data().map_err(on_write)
+    close(writer, staged)
 }
 
-/// The rows that are written at a time. The writer looks at the size of a page only after each of
-/// these, so that one holds about a page of text at most, or one row.
-fn slices(order: &[u32], keys: &[Key]) -> Vec<Range<usize>> {
-    let mut slices = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, &row) in order.iter().enumerate() {
-        let record_bytes = keys[row as usize].record_bytes as usize;
-        if at > start && (at - start == SLICE_ROWS || bytes + record_bytes > PAGE_BYTES) {
-            slices.push(start..at);
-            (start, bytes) = (at, 0);
-        }
-        bytes += record_bytes;
+/// Starts a file of the lake, where there is none yet.
+pub(crate) fn writer(
+    class: &Class,
+    schema: SchemaRef,
+    path: &Path,
+) -> Result<ArrowWriter<File>, SinkError> {
+    let file = File::create_new(path)
+        .map_err(|source| SinkError::Write { path: path.to_owned(), source })?;
+    // The Arrow schema would say that texts are dictionaries; readers need not know.
+    let options =
+        ArrowWriterOptions::new().with_properties(properties(class)).with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(file, schema, options)
+        .map_err(|error| encode_error(path, error))
+}
+
+/// Ends a file: it is whole and on the disk.
+pub(crate) fn close(writer: ArrowWriter<File>, path: &Path) -> Result<(), SinkError> {
+    let file = writer.into_inner().map_err(|error| encode_error(path, error))?;
+    file.sync_data().map_err(|source| SinkError::Write { path: path.to_owned(), source })
+}
+
+/// What the writer says of a file.
+pub(crate) fn encode_error(path: &Path, source: ParquetError) -> SinkError {
+    let path = path.to_owned();
+    match source {
+        // The writer wraps errors of the file.
+        ParquetError::External(inner) => match inner.downcast() {
+            Ok(source) => SinkError::Write { path, source: *source },
+            Err(inner) => SinkError::Encode { path, source: ParquetError::External(inner) },
+        },
+        source => SinkError::Encode { path, source },
     }
-    slices.push(start..order.len());
+}
+
+/// Rows that are written at a time, from the bytes of each. The writer looks at the size of a page
+/// only after each of these, so that one holds about a page of text at most, or one row.
+pub(crate) fn slices(row_bytes: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut slices = Vec::new();
+    let (mut start, mut end, mut bytes) = (0, 0, 0);
+    for row_bytes in row_bytes {
+        if end > start && (end - start == SLICE_ROWS || bytes + row_bytes > PAGE_BYTES) {
+            slices.push(start..end);
+            (start, bytes) = (end, 0);
+        }
+        bytes += row_bytes;
+        end += 1;
+    }
+    slices.push(start..end);
     slices
 }
 

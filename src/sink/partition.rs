@@ -65,7 +65,7 @@ impl Layout {
 }
 
 /// A value as a path segment.
-fn segment(text: &str) -> &str {
+pub(crate) fn segment(text: &str) -> &str {
     let is_safe = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     if (1..=32).contains(&text.len()) && text.bytes().all(is_safe) { text } else { "unknown" }
 }

@@ -1,0 +1,184 @@
+//! `trailhound load`.
+//!
+//! # Input
+//! Its flags.
+//! # Maps to
+//! A load, and for a lake in a bucket a publish; a summary or a JSON object; an exit status.
+//! # Known gaps
+//! None.
+//! # Reference
+//! `trailhound help load`.
+
+use std::process::ExitCode;
+
+use clap::{Args, builder::FalseyValueParser};
+use parsers::{Filter, SOURCES, Source, time};
+use serde_json::{Value, json};
+
+use super::{interruptible, print};
+use crate::{
+    config::{LakeArgs, SizeArgs, SourceArgs},
+    inflate::Caps,
+    load::{self, Settings},
+    progress::Progress,
+    publish,
+    store::{Place, S3},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Load {
+    /// Files, folders, `s3://bucket/prefix`; what lies below `AWSLogs/` is recognized by its path, the
+    /// rest by content
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<Place>,
+    #[command(flatten)]
+    lake: LakeArgs,
+    /// Read what is not recognized as this source, and leave out other sources
+    #[arg(long, env = "TRAILHOUND_SOURCE", value_parser = parse_source)]
+    source: Option<&'static Source>,
+    /// Only events of this account (repeat, or separate by commas)
+    #[arg(long, env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
+    account: Vec<String>,
+    /// Only events of this region (repeat, or separate by commas)
+    #[arg(long = "region", env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "NAME")]
+    regions: Vec<String>,
+    /// Only events from this time on: a date, or a time as in RFC 3339; UTC
+    #[arg(long, env = "TRAILHOUND_SINCE", value_parser = parse_time, value_name = "TIME")]
+    since: Option<i64>,
+    /// Only events before this time
+    #[arg(long, env = "TRAILHOUND_UNTIL", value_parser = parse_time, value_name = "TIME")]
+    until: Option<i64>,
+    #[command(flatten)]
+    size: SizeArgs,
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Leave the rows of a lake in a bucket in staged files: `publish` merges them later
+    #[arg(long, env = "TRAILHOUND_NO_PUBLISH", value_parser = FalseyValueParser::new())]
+    no_publish: bool,
+    /// Load again what is in the lake already, and replace its files
+    #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
+    force: bool,
+    /// Count objects that no source knows as an error
+    #[arg(long, env = "TRAILHOUND_STRICT", value_parser = FalseyValueParser::new())]
+    strict: bool,
+    /// Tell what would be loaded, and write nothing
+    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
+    dry_run: bool,
+    /// Print the result as one JSON object
+    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+    /// No progress bar and no summary
+    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
+    quiet: bool,
+}
+
+impl Load {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
+        let (json, strict, quiet) = (self.json, self.strict, self.quiet);
+        let publishes = self.lake.lake.is_s3() && !self.no_publish && !self.dry_run;
+        let (memory_bytes, jobs) = (self.size.memory, self.size.jobs());
+        let shown = progress.clone();
+        let done = interruptible(async move {
+            let settings = self.settings().await?;
+            let report = Box::pin(load::load(&settings, &shown)).await?;
+            let published = if publishes {
+                let settings = publish::Settings {
+                    lake: settings.lake.clone(),
+                    state: settings.state.clone(),
+                    lake_access: settings.lake_access.clone(),
+                    memory_bytes,
+                    jobs,
+                    grace: publish::GRACE,
+                    dry_run: false,
+                };
+                Some(publish::publish(&settings).await?)
+            } else {
+                None
+            };
+            anyhow::Ok((settings, report, published))
+        })?;
+        progress.finish();
+        let Some(done) = done else { return Ok(ExitCode::from(130)) };
+        let (settings, report, published) = done?;
+        if json {
+            let mut value = serde_json::to_value(&report)?;
+            if let (Value::Object(members), Some(published)) = (&mut value, &published) {
+                members.insert("publish".into(), json!(published));
+            }
+            print(&(value.to_string() + "\n"))?;
+        } else if !quiet {
+            print(&report.text(&settings.lake, &settings.state))?;
+            print(&published.as_ref().map(publish::Report::text).unwrap_or_default())?;
+        }
+        if json || quiet {
+            eprint!("{}", report.problems());
+            eprint!("{}", published.as_ref().map(publish::Report::problems).unwrap_or_default());
+        }
+        let code = published.map_or(0, |published| published.exit_code());
+        Ok(ExitCode::from(code.max(report.exit_code(strict))))
+    }
+
+    async fn settings(self) -> anyhow::Result<Settings> {
+        let filter = Filter {
+            since: self.since.unwrap_or(i64::MIN),
+            until: self.until.unwrap_or(i64::MAX),
+            accounts: without_empty(self.account),
+            regions: without_empty(self.regions),
+        };
+        if filter.since >= filter.until {
+            anyhow::bail!("--since must be before --until");
+        }
+        let lake_access = self.lake.access();
+        let accounts = self.sources.accounts(&S3::new(lake_access.clone())).await;
+        Ok(Settings {
+            accounts: accounts.map_err(anyhow::Error::msg)?,
+            paths: self.paths,
+            state: self.lake.state(),
+            lake: self.lake.lake,
+            source_access: self.sources.access(),
+            lake_access,
+            source: self.source,
+            filter,
+            budget: self.size.budget().map_err(anyhow::Error::msg)?,
+            caps: Caps::default(),
+            force: self.force,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+/// An empty variable asks for nothing in particular.
+fn without_empty(mut list: Vec<String>) -> Vec<String> {
+    list.retain(|one| !one.is_empty());
+    list
+}
+
+fn parse_source(text: &str) -> Result<&'static Source, String> {
+    parsers::source(text).ok_or_else(|| {
+        let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
+        format!("no such source; there are {}", names.join(", "))
+    })
+}
+
+/// A date or time in milliseconds.
+fn parse_time(text: &str) -> Result<i64, String> {
+    let date = || time::from_text(&format!("{text}T00:00:00Z"));
+    time::from_text(text)
+        .or_else(date)
+        .ok_or_else(|| "expected a date such as 2024-05-01, or 2024-05-01T12:00:00Z".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use parsers::time::DAY_MS;
+
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_utc() {
+        assert_eq!(parse_time("1970-01-02"), Ok(DAY_MS));
+        assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(1000));
+        assert!(parse_time("yesterday").is_err());
+    }
+}
