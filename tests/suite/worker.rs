@@ -14,12 +14,14 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    Lake, Run,
     cloud::{
         queue::{Queue, Queues},
         s3::S3Server,
     },
+    load_command,
     logs::event_of_day,
-    read_events, records, trail_key, trailhound, tree,
+    read_events, records, sample_archive, trail_key, trailhound, tree,
 };
 
 const LAKE: &str = "s3://lake/l";
@@ -271,4 +273,46 @@ fn wait_for(mut what: impl FnMut() -> bool) {
 fn terminate(child: &Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+}
+
+#[test]
+fn what_a_worker_has_published_is_what_a_local_load_of_the_same_archive_gives() {
+    let test = "what_a_worker_has_published";
+    let Some(cloud) = Cloud::start(test, 60) else { return };
+    let archive = sample_archive();
+    cloud.server.upload_dir(&archive, "logs", "");
+    for (key, body) in tree(&archive) {
+        cloud.send(&key, body.len());
+    }
+    // Some come twice, at once and later.
+    for (key, body) in tree(&archive).into_iter().step_by(7) {
+        cloud.send(&key, body.len());
+    }
+    cloud.drain(&["--batch-messages", "150", "--publish-every", "1h"]);
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local");
+    let run = Run::of(&load_command(&archive, &local, &[]).output().unwrap());
+    assert_eq!(run.code, 0);
+    let published = folder.path().join("published");
+    cloud.server.download("lake", "l/ext/", &published.join("ext"));
+    let sorted = |lake: &Lake| {
+        let rows = lake.rows();
+        let mut rows: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{} {}", row.folder(), without_object(&row.event)))
+            .collect();
+        rows.sort_unstable();
+        rows
+    };
+    let (expected, found) = (sorted(&Lake::new(local)), sorted(&Lake::new(published)));
+    assert_eq!(found.len(), expected.len());
+    assert!(found == expected);
+}
+
+/// An event without the object that it was read from: of two objects that hold it either may come
+/// first.
+fn without_object(event: &Value) -> Value {
+    let mut event = event.clone();
+    event["metadata"].as_object_mut().unwrap().remove("log_name");
+    event
 }
