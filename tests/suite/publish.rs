@@ -82,7 +82,9 @@ impl Cloud {
 
     #[track_caller]
     fn load(&self, archive: &Path, extra: &[&str]) -> Run {
-        let run = Run::of(&self.command("load", extra).arg(archive).output().unwrap());
+        let run = Run::of(
+            &self.command("load", extra).arg("--no-publish").arg(archive).output().unwrap(),
+        );
         assert_eq!(run.code, 0, "{run:?}");
         run
     }
