@@ -57,16 +57,7 @@ impl Cloud {
     }
 
     fn send(&self, key: &str, size: usize) {
-        let body = json!({ "Records": [{
-            "eventSource": "aws:s3",
-            "eventName": "ObjectCreated:Put",
-            "eventTime": "2026-11-22T12:26:18.234Z",
-            "s3": {
-                "bucket": { "name": "logs" },
-                "object": { "key": key.replace('/', "%2F"), "size": size, "eTag": "e" },
-            },
-        }] });
-        self.queue.send(body.to_string());
+        self.queue.send(notification("logs", key, size));
     }
 
     fn command(&self, extra: &[&str]) -> Command {
@@ -110,6 +101,20 @@ impl Cloud {
         }
         uids
     }
+}
+
+/// What S3 sends when an object is created.
+fn notification(bucket: &str, key: &str, size: usize) -> String {
+    let body = json!({ "Records": [{
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "eventTime": "2026-11-22T12:26:18.234Z",
+        "s3": {
+            "bucket": { "name": bucket },
+            "object": { "key": key.replace('/', "%2F"), "size": size, "eTag": "e" },
+        },
+    }] });
+    body.to_string()
 }
 
 fn ledger(state: &Path) -> Vec<Value> {
@@ -224,6 +229,8 @@ fn health_and_metrics_are_served() {
     cloud.put(0);
     cloud.put_bytes("notes.txt", b"of no source at all");
     cloud.queue.send("garbage");
+    // What the worker writes itself: an answer to it would be written, and so on for ever.
+    cloud.queue.send(notification("lake", "l/_trailhound/ledger/v1/day=20240501/x.ndjson", 9));
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut worker = cloud.command(&["--listen", &address]).spawn().unwrap();
     let get = |path: &str| -> Option<String> {
@@ -241,6 +248,7 @@ fn health_and_metrics_are_served() {
         "trailhound_records_parquet_total 10",
         "trailhound_objects_unrecognized_total 1",
         "trailhound_failed_body_total 1",
+        "trailhound_events_ignored_total 1",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
