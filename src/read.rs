@@ -102,7 +102,27 @@ impl Deadline {
 }
 
 type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
-type Opening = JoinHandle<Vec<Result<(Bytes, Body), StoreError>>>;
+type Opening = Task<Vec<Result<(Bytes, Body), StoreError>>>;
+
+/// A task that ends when nobody waits for it any more: one that goes on with a request that hangs
+/// would keep what the next batch needs.
+struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    async fn result(mut self) -> Result<T, Panicked> {
+        (&mut self.0).await.map_err(|error| Panicked(error.to_string()))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Reads and decodes all objects, or those that can be done in time.
 pub async fn read(
@@ -115,7 +135,7 @@ pub async fn read(
     let (opened, queue) = mpsc::channel(16);
     let sources = engine.sources.clone();
     let deadline = engine.deadline.clone();
-    let feeder = tokio::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
+    let _feeder = Task::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filters: Arc<[Filter]> = filters.into();
     let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
@@ -145,7 +165,6 @@ pub async fn read(
             Err(error) => panicked = Some(Panicked(error.to_string())),
         }
     }
-    feeder.abort();
     panicked.map_or(Ok(all), Err)
 }
 
@@ -189,7 +208,7 @@ async fn read_ahead(
         let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
         let objects = items[first..end].iter().map(|item| item.object.clone()).collect();
         let sources = sources.clone();
-        let bodies = tokio::spawn(async move { sources.open_all(objects, piece_bytes).await });
+        let bodies = Task::spawn(async move { sources.open_all(objects, piece_bytes).await });
         if opened.send(Opened { first: first as u32, bodies, share }).await.is_err() {
             return;
         }
@@ -219,7 +238,7 @@ impl Runner {
         loop {
             let next = queue.lock().await.recv().await;
             let Some(Opened { first, bodies, share }) = next else { break };
-            let bodies = bodies.await.map_err(|error| Panicked(error.to_string()))?;
+            let bodies = bodies.result().await?;
             let mut whole = VecDeque::new();
             let mut longer = Vec::new();
             for (object, body) in (first..).zip(bodies) {
@@ -333,7 +352,7 @@ impl Runner {
                 }
                 LaneStep::NeedInput => {
                     let Some(reading) = next.take() else { continue };
-                    let piece = reading.await.map_err(|error| Panicked(error.to_string()))?;
+                    let piece = reading.result().await?;
                     match piece {
                         Ok((piece, body)) => {
                             read_bytes += piece.len() as u64;
@@ -385,8 +404,8 @@ impl Runner {
     }
 }
 
-fn read_next(body: Body) -> JoinHandle<Result<(Bytes, Body), StoreError>> {
-    tokio::spawn(body.read())
+fn read_next(body: Body) -> Task<Result<(Bytes, Body), StoreError>> {
+    Task::spawn(body.read())
 }
 
 impl LaneReport {
