@@ -40,6 +40,10 @@ const COMMIT: Duration = Duration::from_secs(1);
 /// What a byte of an object costs before any has been measured: 1 MB a second, slower than a Lambda
 /// function of 512 MB.
 const SECONDS_PER_BYTE: f64 = 1e-6;
+/// Nothing is so slow for long.
+const MAX_SECONDS_PER_BYTE: f64 = 1e-4;
+/// How long less than this took says nothing of what a byte costs: most of it is requests.
+const TELLING_BYTES: u64 = 1 << 20;
 /// Clocks of queue and writer may differ by this much.
 const CLOCK_SLACK_MS: i64 = 300_000;
 
@@ -123,7 +127,7 @@ pub struct Intake {
     engine: Engine,
     selection: Selection,
     state: Folder,
-    seconds_per_byte: Option<f64>,
+    seconds_per_byte: f64,
     commit: Duration,
 }
 
@@ -191,7 +195,7 @@ impl Intake {
             accounts,
             progress: Progress::hidden(),
         };
-        Ok(Self { engine, selection, state, seconds_per_byte: None, commit: COMMIT })
+        Ok(Self { engine, selection, state, seconds_per_byte: SECONDS_PER_BYTE, commit: COMMIT })
     }
 
     /// Loads what the messages name. With a deadline objects are started only if there is time for
@@ -200,19 +204,34 @@ impl Intake {
         let started = Instant::now();
         let mut done = Done { messages: messages.len() as u64, ..Done::default() };
         let mut failed: BTreeMap<usize, (Failure, String)> = BTreeMap::new();
-        let named = self.named(messages, &mut done, &mut failed).await;
         let mut batch = Batch::new(Filter::default());
         let mut asked: HashMap<String, Named> = HashMap::new();
         self.selection.ledger.forget();
         self.selection.ledger.after = self.oldest(messages);
-        for named in named {
-            self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
-        }
-        if !batch.is_empty() {
-            let weight: u64 = batch.items.iter().map(|item| Deadline::weight(&item.object)).sum();
+        let prepare = async {
+            for named in self.named(messages, &mut done, &mut failed).await {
+                self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
+            }
+        };
+        let is_prepared = match deadline {
+            Some(at) => tokio::time::timeout_at(at.into(), prepare).await.is_ok(),
+            None => {
+                prepare.await;
+                true
+            }
+        };
+        if !is_prepared {
+            let why = "the time was up before it was known what to load";
+            tracing::error!(error = why, "the batch is given back");
+            done.objects.clear();
+            for number in 0..messages.len() {
+                failed.entry(number).or_insert((Failure::Transient, why.into()));
+            }
+        } else if !batch.is_empty() {
+            let before = Instant::now();
             let result = self.load(batch, deadline).await;
+            self.learn(result.is_ok(), before.elapsed());
             Self::settle(result, &asked, &mut done, &mut failed);
-            self.learn(weight, &done, started.elapsed());
         }
         done.failed = failed
             .into_iter()
@@ -348,10 +367,8 @@ impl Intake {
     }
 
     async fn load(&mut self, batch: Batch, deadline: Option<Instant>) -> Result<Outcome, String> {
-        self.engine.deadline = deadline.map(|at| {
-            let pace = self.seconds_per_byte.unwrap_or(SECONDS_PER_BYTE);
-            Arc::new(Deadline::new(at, pace, self.commit))
-        });
+        self.engine.deadline =
+            deadline.map(|at| Arc::new(Deadline::new(at, self.seconds_per_byte, self.commit)));
         let engine = self.engine.clone();
         // In a task of its own a panic costs the batch, not the program.
         let running = tokio::spawn(async move { batch::run(&engine, batch).await });
@@ -419,17 +436,25 @@ impl Intake {
         }
     }
 
-    /// Remembers what objects have cost.
-    fn learn(&mut self, weight: u64, done: &Done, took: Duration) {
-        let loaded = done.objects.get("loaded").copied().unwrap_or_default();
-        if loaded == 0 || weight == 0 {
+    /// Remembers what objects have cost. The slower of now and before counts, and what was slow
+    /// once is forgotten by and by. A batch that was given up has cost more than there was time for.
+    fn learn(&mut self, is_done: bool, took: Duration) {
+        let Some(deadline) = &self.engine.deadline else { return };
+        let (weight, before) = (deadline.started_bytes(), self.seconds_per_byte);
+        if weight == 0 {
             return;
         }
-        let pace = took.as_secs_f64() / weight as f64;
-        // The slower of now and before counts, and what was slow once is forgotten slowly.
-        let before = self.seconds_per_byte.unwrap_or_default() * 0.8;
-        self.seconds_per_byte = Some(pace.max(before));
-        self.commit = self.commit.max(COMMIT).max(took / 10);
+        let is_telling = weight >= TELLING_BYTES;
+        let measured = if is_telling { took.as_secs_f64() / weight as f64 } else { 0.0 };
+        let known = match (is_done, is_telling) {
+            (false, _) => before * 4.0,
+            (true, true) => before / 2.0,
+            (true, false) => before.min(SECONDS_PER_BYTE.max(before / 2.0)),
+        };
+        self.seconds_per_byte = measured.max(known).min(MAX_SECONDS_PER_BYTE);
+        if is_done {
+            self.commit = self.commit.max(took / 10);
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Range,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -70,12 +71,15 @@ pub struct Deadline {
     pub commit: Duration,
     /// Bytes of objects that were started and are not done.
     open_bytes: AtomicU64,
+    /// Bytes of objects that were started.
+    started_bytes: AtomicU64,
 }
 
 impl Deadline {
     /// A deadline for one batch.
     pub fn new(at: Instant, seconds_per_byte: f64, commit: Duration) -> Self {
-        Self { at, seconds_per_byte, commit, open_bytes: AtomicU64::new(0) }
+        let (open_bytes, started_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { at, seconds_per_byte, commit, open_bytes, started_bytes }
     }
 
     /// What an object costs: its bytes, and as much as some kilobytes for being one.
@@ -89,11 +93,35 @@ impl Deadline {
         let bytes: u64 = items.iter().map(|item| Self::weight(&item.object)).sum();
         let open = self.open_bytes.load(Relaxed) + bytes;
         let needed = Duration::from_secs_f64(open as f64 * self.seconds_per_byte) + self.commit;
-        let starts = needed < self.at.saturating_duration_since(Instant::now());
+        let starts = needed < self.left();
         if starts {
-            self.open_bytes.fetch_add(bytes, Relaxed);
+            self.start(bytes);
         }
         starts
+    }
+
+    /// True if this object is to be tried although it may take too long. What has been learned may
+    /// be of a slow time, or of other objects: an object that is never tried is never loaded.
+    fn tries(&self, item: &Item) -> bool {
+        let tries = self.started_bytes() == 0 && self.commit < self.left();
+        if tries {
+            self.start(Self::weight(&item.object));
+        }
+        tries
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    fn start(&self, bytes: u64) {
+        self.open_bytes.fetch_add(bytes, Relaxed);
+        self.started_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// The weight of what was started.
+    pub fn started_bytes(&self) -> u64 {
+        self.started_bytes.load(Relaxed)
     }
 
     fn done(&self, item: &Item) {
@@ -177,7 +205,8 @@ struct Opened {
     share: OwnedSemaphorePermit,
 }
 
-/// Reads first pieces ahead of the lanes, bounded by bytes.
+/// Reads first pieces ahead of the lanes, bounded by bytes. If there is no time for any object, the
+/// smallest is tried.
 async fn read_ahead(
     sources: Sources,
     items: Arc<[Item]>,
@@ -189,6 +218,15 @@ async fn read_ahead(
     let piece_bytes = budget.piece_bytes;
     let held = |item: &Item| item.object.size.min(piece_bytes as u64) / UNIT + 1;
     let memory = Arc::new(Semaphore::new(budget.read_ahead_bytes / UNIT as usize));
+    let open = async |objects: Range<usize>| {
+        let units: u64 = items[objects.clone()].iter().map(held).sum();
+        let share = Arc::clone(&memory).acquire_many_owned(units as u32).await.ok()?;
+        let first = objects.start as u32;
+        let objects = items[objects].iter().map(|item| item.object.clone()).collect();
+        let sources = sources.clone();
+        let bodies = Task::spawn(async move { sources.open_all(objects, piece_bytes).await });
+        opened.send(Opened { first, bodies, share }).await.ok()
+    };
     let mut first = 0;
     while first < items.len() {
         let mut end = first + 1;
@@ -200,19 +238,17 @@ async fn read_ahead(
             }
             end += 1;
         }
-        if deadline.as_ref().is_some_and(|deadline| !deadline.starts(&items[first..end])) {
-            first = end;
-            continue;
-        }
-        let units: u64 = items[first..end].iter().map(held).sum();
-        let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
-        let objects = items[first..end].iter().map(|item| item.object.clone()).collect();
-        let sources = sources.clone();
-        let bodies = Task::spawn(async move { sources.open_all(objects, piece_bytes).await });
-        if opened.send(Opened { first: first as u32, bodies, share }).await.is_err() {
+        let starts = deadline.as_ref().is_none_or(|deadline| deadline.starts(&items[first..end]));
+        if starts && open(first..end).await.is_none() {
             return;
         }
         first = end;
+    }
+    let smallest = (0..items.len()).min_by_key(|&object| items[object].object.size);
+    if let (Some(deadline), Some(smallest)) = (deadline, smallest)
+        && deadline.tries(&items[smallest])
+    {
+        open(smallest..smallest + 1).await;
     }
 }
 
