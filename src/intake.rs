@@ -207,13 +207,7 @@ impl Intake {
                 self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
             }
         };
-        let is_prepared = match deadline {
-            Some(at) => tokio::time::timeout_at(at.into(), prepare).await.is_ok(),
-            None => {
-                prepare.await;
-                true
-            }
-        };
+        let is_prepared = in_time(deadline, Box::pin(prepare)).await.is_some();
         if !is_prepared {
             let why = "the time was up before it was known what to load";
             tracing::error!(error = why, "the batch is given back");
@@ -377,15 +371,8 @@ impl Intake {
         // In a task of its own a panic costs the batch, not the program. The task ends with the set.
         let mut running = JoinSet::new();
         running.spawn(async move { batch::run(&engine, batch).await });
-        let result = match deadline {
-            Some(at) => {
-                let Ok(result) = tokio::time::timeout_at(at.into(), running.join_next()).await
-                else {
-                    return Err("the time was up before the batch was committed".into());
-                };
-                result
-            }
-            None => running.join_next().await,
+        let Some(result) = in_time(deadline, running.join_next()).await else {
+            return Err("the time was up before the batch was committed".into());
         };
         match result {
             Some(Ok(Ok(outcome))) => Ok(outcome),
@@ -464,7 +451,14 @@ impl Intake {
         };
         self.seconds_per_byte = measured.max(known).min(MAX_SECONDS_PER_BYTE);
     }
+}
+
+/// What a future gives, unless the deadline passes before.
+async fn in_time<R>(deadline: Option<Instant>, work: impl Future<Output = R>) -> Option<R> {
+    if let Some(at) = deadline {
+        return tokio::time::timeout_at(at.into(), work).await.ok();
     }
+    Some(work.await)
 }
 
 /// By what an object is known among those of a batch.

@@ -243,11 +243,11 @@ async fn publish_often(settings: publish::Settings, every: Duration) {
 async fn publish_once(settings: &publish::Settings) {
     match publish::publish(settings).await {
         Ok(report) => tracing::info!(
-            staged = report.staged.files,
-            published = report.published.files,
+            staged = report.staged.count,
+            published = report.published.count,
             rows = report.published.rows,
             duplicates = report.duplicates,
-            left = report.left.files,
+            left = report.left.count,
             seconds = report.seconds,
             stopped = report.stopped,
             "published"
