@@ -24,9 +24,11 @@ use parsers::{
 
 use crate::worker::{self, WorkerArgs};
 
+mod audit;
 mod load;
 mod publish;
 
+use audit::Audit;
 use load::Load;
 use publish::Publish;
 
@@ -55,6 +57,11 @@ enum Command {
     /// Exit status: 0 when everything is published; 2 when something could not be; 1 when it could not
     /// start.
     Publish(Box<Publish>),
+    /// Tell what of the archives is not in the lake, and when nothing arrived
+    ///
+    /// Exit status: 0 when everything is in the lake; 2 when an object is missing or failed, or hours
+    /// are; 1 when it could not start. With `--load` that of the load.
+    Audit(Box<Audit>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -84,6 +91,7 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Publish(args) => args.run(),
+            Command::Audit(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {

@@ -43,6 +43,7 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+pub mod audit;
 pub mod batch;
 pub mod budget;
 pub mod cli;

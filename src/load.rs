@@ -158,7 +158,10 @@ struct Run<'s> {
 
 /// The archives without those that lie in another one: they are listed with that one, once. Refuses
 /// a lake or state folder that would be read as an archive.
-async fn archives(settings: &Settings, sources: &Sources) -> Result<Vec<Place>, StartError> {
+pub(crate) async fn archives(
+    settings: &Settings,
+    sources: &Sources,
+) -> Result<Vec<Place>, StartError> {
     let mut archives: Vec<Place> = Vec::new();
     for place in &settings.paths {
         let (full, inside) = match place {
