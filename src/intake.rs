@@ -19,12 +19,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use parsers::{Accounts, Filter, ObjectKey, Source};
+use parsers::{Filter, ObjectKey, Source};
 use tokio::task::JoinSet;
 
 use crate::{
     batch::{self, Destination, Engine, ObjectOutcome, Outcome, stamp},
-    budget::Budget,
     config::{LakeArgs, SizeArgs, SourceArgs},
     cpu::Cpu,
     event::{self, Created},
@@ -33,7 +32,7 @@ use crate::{
     progress::Progress,
     read::Deadline,
     select::{Batch, Decision, Item, Note, Selection},
-    store::{Folder, Kind, ObjectRef, S3, Sources, StoreError},
+    store::{Folder, Kind, ObjectRef, Place, S3, Sources, StoreError},
 };
 
 /// A commit takes at least this long.
@@ -126,6 +125,8 @@ pub struct Intake {
     engine: Engine,
     selection: Selection,
     state: Folder,
+    /// Lake and state: events about what is written there would never end.
+    own: [Place; 2],
     seconds_per_byte: Option<f64>,
     commit: Duration,
 }
@@ -166,35 +167,26 @@ impl Intake {
         let accounts = sources.accounts(&s3).await.map_err(IntakeError::Setting)?;
         state.write("probe", bytes::Bytes::from_static(b"can be written\n")).await?;
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
-        Self::new(state, archives, budget, accounts, source)
-    }
-
-    fn new(
-        state: Folder,
-        sources: Sources,
-        budget: Budget,
-        accounts: Arc<Accounts>,
-        source: Option<&'static Source>,
-    ) -> Result<Self, IntakeError> {
+        let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {
             source,
             filter: Filter::default(),
             force: false,
             ledger: Ledger::new(state.clone()),
-            sources: sources.clone(),
+            sources: archives.clone(),
             beside: true,
         };
         let engine = Engine {
             cpu: Cpu::new(budget.lanes)?,
             budget,
             caps: Caps::default(),
-            sources,
+            sources: archives,
             destination: Destination::Staged(state.clone()),
             deadline: None,
             accounts,
             progress: Progress::hidden(),
         };
-        Ok(Self { engine, selection, state, seconds_per_byte: None, commit: COMMIT })
+        Ok(Self { engine, selection, state, own, seconds_per_byte: None, commit: COMMIT })
     }
 
     /// Loads what the messages name. With a deadline objects are started only if there is time for
@@ -249,6 +241,16 @@ impl Intake {
             done.ignored += notice.ignored;
             for created in notice.created {
                 let time = created.time;
+                let place =
+                    Place::S3 { bucket: created.bucket.clone(), prefix: created.key.clone() };
+                if self.own.iter().any(|own| own.holds(&place)) {
+                    done.ignored += 1;
+                    tracing::warn!(
+                        object = %place,
+                        "an event about the lake itself: restrict the events to the logs"
+                    );
+                    continue;
+                }
                 match self.object(created).await {
                     Ok(object) => {
                         let at = (object.location(), object.version.clone());

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use parsers::ocsf::{CLASSES, Class, Partition};
 use tokio::task::spawn_blocking;
 
@@ -73,7 +73,8 @@ impl Publisher<'_> {
         intent.write(&self.state).await?;
         let lake = &self.lake;
         let uploads = intent.files.iter().zip(&work.files);
-        let uploads = uploads.map(|(path, from)| async move { lake.upload(path, from).await });
+        let uploads = uploads.map(|(path, from)| lake.upload(path, from).boxed());
+        let uploads: Vec<_> = uploads.collect();
         let uploaded: Result<(), StoreError> =
             stream::iter(uploads).buffer_unordered(self.uploads).try_collect().await;
         if let Err(error) = uploaded {
@@ -204,6 +205,7 @@ impl Publisher<'_> {
             let paths: Vec<String> = found.into_iter().map(|file| file.path).collect();
             Ok::<_, StoreError>((Arc::clone(partition), paths))
         });
+        let lists: Vec<_> = lists.map(FutureExt::boxed).collect();
         let held = stream::iter(lists).buffer_unordered(PARALLEL);
         Ok(held
             .try_filter(|(_, paths)| std::future::ready(!paths.is_empty()))
@@ -250,7 +252,7 @@ async fn fetch(
         Ok(Input { path: to, name: from.name(path) })
     });
     // Boxed, because the compiler cannot tell that a closure that borrows is general enough.
-    let downloads: Vec<_> = downloads.map(futures_util::FutureExt::boxed).collect();
+    let downloads: Vec<_> = downloads.map(FutureExt::boxed).collect();
     stream::iter(downloads).buffered(PARALLEL).try_collect().await
 }
 

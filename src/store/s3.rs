@@ -573,6 +573,10 @@ impl Bucket {
                 };
                 let who = self.who.name().await;
                 let told = if message.is_empty() { String::new() } else { format!(": {message}") };
+                let owner = self.owner.as_ref().map(|owner| {
+                    format!(", and the bucket must belong to the account {owner}, as you say")
+                });
+                let told = owner.unwrap_or_default() + &told;
                 (
                     Kind::Denied,
                     format!(

@@ -32,6 +32,7 @@ use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs, parse_bytes, parse_seconds},
     event,
     intake::{Done, Intake, IntakeError, Message},
+    publish,
 };
 
 mod http;
@@ -81,6 +82,10 @@ pub struct WorkerArgs {
     /// Serve /health and /metrics (Prometheus) at this address, such as 0.0.0.0:9464
     #[arg(long, env = "TRAILHOUND_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Publish this often as well, with half of the memory; without it `trailhound publish` must run
+    /// elsewhere
+    #[arg(long, env = "TRAILHOUND_PUBLISH_EVERY", value_parser = parse_seconds, value_name = "TIME")]
+    publish_every: Option<Duration>,
     /// End when the queue has been empty for a batch window
     #[arg(long, env = "TRAILHOUND_DRAIN", value_parser = clap::builder::FalseyValueParser::new())]
     drain: bool,
@@ -130,7 +135,11 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     tokio::pin!(stop);
 
     let queue = Arc::new(Queue::open(&args.queue_url).await?);
-    let mut intake = Intake::open(&args.lake, &args.sources, &args.size, None).await?;
+    let mut size = args.size.clone();
+    if args.publish_every.is_some() {
+        size.memory /= 2;
+    }
+    let mut intake = Intake::open(&args.lake, &args.sources, &size, None).await?;
     let health = Arc::new(Health::default());
     if let Some(address) = args.listen {
         let on_error = |source| WorkerError::Listen { address, source };
@@ -140,9 +149,12 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     let held: Arc<Mutex<HashSet<Held>>> = Arc::default();
     let stopping = Arc::<AtomicBool>::default();
     let (batches, mut collected) = mpsc::channel(1);
-    // It ends when this is dropped.
-    let mut heart = JoinSet::new();
-    heart.spawn(heartbeat(Arc::clone(&queue), Arc::clone(&held)));
+    // They end when this is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(heartbeat(Arc::clone(&queue), Arc::clone(&held)));
+    if let Some(every) = args.publish_every {
+        tasks.spawn(publish_often(publish_settings(args, &size), every));
+    }
     let collector = tokio::spawn(
         Collector {
             queue: Arc::clone(&queue),
@@ -199,7 +211,49 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
         tracing::info!(messages = rest.len(), "given back");
         queue.give_back(&rest).await;
     }
+    if args.drain && args.publish_every.is_some() && told_to_end.is_none() {
+        tasks.shutdown().await;
+        publish_once(&publish_settings(args, &size)).await;
+    }
     Ok(())
+}
+
+fn publish_settings(args: &WorkerArgs, size: &SizeArgs) -> publish::Settings {
+    publish::Settings {
+        lake: args.lake.lake.clone(),
+        state: args.lake.state(),
+        lake_access: args.lake.access(),
+        memory_bytes: size.memory,
+        jobs: size.jobs(),
+        grace: publish::GRACE,
+        dry_run: false,
+    }
+}
+
+/// Publishes again and again. Several workers may: one of them does the work. A publish that is cut
+/// off is undone by the next one.
+async fn publish_often(settings: publish::Settings, every: Duration) {
+    loop {
+        // Not all workers at the same time.
+        tokio::time::sleep(every.mul_f64(0.9 + fastrand::f64() / 5.0)).await;
+        publish_once(&settings).await;
+    }
+}
+
+async fn publish_once(settings: &publish::Settings) {
+    match publish::publish(settings).await {
+        Ok(report) => tracing::info!(
+            staged = report.staged.files,
+            published = report.published.files,
+            rows = report.published.rows,
+            duplicates = report.duplicates,
+            left = report.left.files,
+            seconds = report.seconds,
+            stopped = report.stopped,
+            "published"
+        ),
+        Err(error) => tracing::error!(%error, "cannot publish"),
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -14,12 +14,14 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    Lake, Run,
     cloud::{
         queue::{Queue, Queues},
         s3::S3Server,
     },
+    load_command,
     logs::event_of_day,
-    read_events, records, trail_key, trailhound, tree,
+    read_events, records, sample_archive, trail_key, trailhound, tree,
 };
 
 const LAKE: &str = "s3://lake/l";
@@ -55,16 +57,7 @@ impl Cloud {
     }
 
     fn send(&self, key: &str, size: usize) {
-        let body = json!({ "Records": [{
-            "eventSource": "aws:s3",
-            "eventName": "ObjectCreated:Put",
-            "eventTime": "2026-11-22T12:26:18.234Z",
-            "s3": {
-                "bucket": { "name": "logs" },
-                "object": { "key": key.replace('/', "%2F"), "size": size, "eTag": "e" },
-            },
-        }] });
-        self.queue.send(body.to_string());
+        self.queue.send(notification("logs", key, size));
     }
 
     fn command(&self, extra: &[&str]) -> Command {
@@ -108,6 +101,20 @@ impl Cloud {
         }
         uids
     }
+}
+
+/// What S3 sends when an object is created.
+fn notification(bucket: &str, key: &str, size: usize) -> String {
+    let body = json!({ "Records": [{
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "eventTime": "2026-11-22T12:26:18.234Z",
+        "s3": {
+            "bucket": { "name": bucket },
+            "object": { "key": key.replace('/', "%2F"), "size": size, "eTag": "e" },
+        },
+    }] });
+    body.to_string()
 }
 
 fn ledger(state: &Path) -> Vec<Value> {
@@ -222,6 +229,8 @@ fn health_and_metrics_are_served() {
     cloud.put(0);
     cloud.put_bytes("notes.txt", b"of no source at all");
     cloud.queue.send("garbage");
+    // What the worker writes itself: an answer to it would be written, and so on for ever.
+    cloud.queue.send(notification("lake", "l/_trailhound/ledger/v1/day=20240501/x.ndjson", 9));
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut worker = cloud.command(&["--listen", &address]).spawn().unwrap();
     let get = |path: &str| -> Option<String> {
@@ -239,6 +248,7 @@ fn health_and_metrics_are_served() {
         "trailhound_records_parquet_total 10",
         "trailhound_objects_unrecognized_total 1",
         "trailhound_failed_body_total 1",
+        "trailhound_events_ignored_total 1",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
@@ -271,4 +281,46 @@ fn wait_for(mut what: impl FnMut() -> bool) {
 fn terminate(child: &Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+}
+
+#[test]
+fn what_a_worker_has_published_is_what_a_local_load_of_the_same_archive_gives() {
+    let test = "what_a_worker_has_published";
+    let Some(cloud) = Cloud::start(test, 60) else { return };
+    let archive = sample_archive();
+    cloud.server.upload_dir(&archive, "logs", "");
+    for (key, body) in tree(&archive) {
+        cloud.send(&key, body.len());
+    }
+    // Some come twice, at once and later.
+    for (key, body) in tree(&archive).into_iter().step_by(7) {
+        cloud.send(&key, body.len());
+    }
+    cloud.drain(&["--batch-messages", "150", "--publish-every", "1h"]);
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local");
+    let run = Run::of(&load_command(&archive, &local, &[]).output().unwrap());
+    assert_eq!(run.code, 0);
+    let published = folder.path().join("published");
+    cloud.server.download("lake", "l/ext/", &published.join("ext"));
+    let sorted = |lake: &Lake| {
+        let rows = lake.rows();
+        let mut rows: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{} {}", row.folder(), without_object(&row.event)))
+            .collect();
+        rows.sort_unstable();
+        rows
+    };
+    let (expected, found) = (sorted(&Lake::new(local)), sorted(&Lake::new(published)));
+    assert_eq!(found.len(), expected.len());
+    assert!(found == expected);
+}
+
+/// An event without the object that it was read from: of two objects that hold it either may come
+/// first.
+fn without_object(event: &Value) -> Value {
+    let mut event = event.clone();
+    event["metadata"].as_object_mut().unwrap().remove("log_name");
+    event
 }
