@@ -27,10 +27,12 @@ use crate::worker::{self, WorkerArgs};
 mod audit;
 mod load;
 mod publish;
+mod redrive;
 
 use audit::Audit;
 use load::Load;
 use publish::Publish;
+use redrive::Redrive;
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
 #[derive(Debug, Parser)]
@@ -62,6 +64,11 @@ enum Command {
     /// Exit status: 0 when everything is in the lake; 2 when an object is missing or failed, or hours
     /// are; 1 when it could not start. With `--load` that of the load.
     Audit(Box<Audit>),
+    /// Load again the objects that failed, and those with records in the rejects
+    ///
+    /// Exit status: 0 when nothing failed or was rejected this time; 2 when something did; 1 when it
+    /// could not start.
+    Redrive(Box<Redrive>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -92,6 +99,7 @@ impl Cli {
             }
             Command::Publish(args) => args.run(),
             Command::Audit(args) => args.run(),
+            Command::Redrive(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {

@@ -60,6 +60,7 @@ pub mod progress;
 pub mod publish;
 pub mod pump;
 pub mod read;
+pub mod redrive;
 pub mod report;
 pub mod select;
 pub mod sink;

@@ -186,7 +186,7 @@ impl Audit {
             return Ok(Verdict::Changed);
         }
         let why = known.error.as_ref().map(|error| error.what.clone()).unwrap_or_default();
-        // Another version may not have known the source that the path tells.
+        // Its source may be known by now: from another version, or because it was asked for.
         let is_told = source.is_none() || known.was_read;
         Ok(match known.state {
             State::Failed => Verdict::Failed(why),
@@ -195,7 +195,7 @@ impl Audit {
             State::Unrecognized if is_told => Verdict::Unrecognized(why),
             State::Excluded if is_told => Verdict::Excluded,
             State::Unrecognized | State::Excluded => {
-                Verdict::Missing("an earlier version did not know its source")
+                Verdict::Missing("it was not recognized when it was loaded")
             }
         })
     }

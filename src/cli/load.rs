@@ -72,6 +72,23 @@ pub(super) struct Load {
     pub(super) quiet: bool,
 }
 
+/// Merges what was staged.
+pub(super) async fn publish(
+    settings: &Settings,
+    size: &SizeArgs,
+) -> Result<publish::Report, publish::PublishError> {
+    let settings = publish::Settings {
+        lake: settings.lake.clone(),
+        state: settings.state.clone(),
+        lake_access: settings.lake_access.clone(),
+        memory_bytes: size.memory,
+        jobs: size.jobs(),
+        grace: publish::GRACE,
+        dry_run: false,
+    };
+    publish::publish(&settings).await
+}
+
 /// What a load has done.
 pub(super) struct Done {
     report: report::Report,
@@ -107,20 +124,7 @@ impl Load {
     ) -> anyhow::Result<Done> {
         let report = Box::pin(load::load(settings, progress)).await?;
         let publishes = settings.lake.is_s3() && !self.no_publish && !self.dry_run;
-        let published = if publishes {
-            let settings = publish::Settings {
-                lake: settings.lake.clone(),
-                state: settings.state.clone(),
-                lake_access: settings.lake_access.clone(),
-                memory_bytes: self.size.memory,
-                jobs: self.size.jobs(),
-                grace: publish::GRACE,
-                dry_run: false,
-            };
-            Some(publish::publish(&settings).await?)
-        } else {
-            None
-        };
+        let published = if publishes { Some(publish(settings, &self.size).await?) } else { None };
         Ok(Done { report, published })
     }
 
