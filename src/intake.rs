@@ -40,8 +40,10 @@ const COMMIT: Duration = Duration::from_secs(1);
 /// What a byte of an object costs before any has been measured: 1 MB a second, slower than a Lambda
 /// function of 512 MB.
 const SECONDS_PER_BYTE: f64 = 1e-6;
-/// A batch of fewer bytes does not tell what a byte costs.
-const LEARN_BYTES: u64 = 1 << 20;
+/// Nothing is so slow for long.
+const MAX_SECONDS_PER_BYTE: f64 = 1e-4;
+/// How long less than this took says nothing of what a byte costs: most of it is requests.
+const TELLING_BYTES: u64 = 1 << 20;
 /// Clocks of queue and writer may differ by this much.
 const CLOCK_SLACK_MS: i64 = 300_000;
 
@@ -127,7 +129,7 @@ pub struct Intake {
     state: Folder,
     /// Lake and state: events about what is written there would never end.
     own: [Place; 2],
-    seconds_per_byte: Option<f64>,
+    seconds_per_byte: f64,
     commit: Duration,
 }
 
@@ -186,7 +188,8 @@ impl Intake {
             accounts,
             progress: Progress::hidden(),
         };
-        Ok(Self { engine, selection, state, own, seconds_per_byte: None, commit: COMMIT })
+        let seconds_per_byte = SECONDS_PER_BYTE;
+        Ok(Self { engine, selection, state, own, seconds_per_byte, commit: COMMIT })
     }
 
     /// Loads what the messages name. With a deadline objects are started only if there is time for
@@ -195,20 +198,33 @@ impl Intake {
         let started = Instant::now();
         let mut done = Done { messages: messages.len() as u64, ..Done::default() };
         let mut failed: BTreeMap<usize, (Failure, String)> = BTreeMap::new();
-        let named = self.named(messages, &mut done, &mut failed).await;
         let mut batch = Batch::new(Filter::default());
         let mut asked: HashMap<String, Named> = HashMap::new();
         self.selection.ledger.forget();
         self.selection.ledger.after = self.oldest(messages);
-        for named in named {
-            self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
-        }
-        if !batch.is_empty() {
-            let started = Instant::now();
-            let result = self.load(batch, deadline).await;
-            if let Ok(outcome) = &result {
-                self.learn(outcome, &asked, started.elapsed());
+        let prepare = async {
+            for named in self.named(messages, &mut done, &mut failed).await {
+                self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
             }
+        };
+        let is_prepared = match deadline {
+            Some(at) => tokio::time::timeout_at(at.into(), prepare).await.is_ok(),
+            None => {
+                prepare.await;
+                true
+            }
+        };
+        if !is_prepared {
+            let why = "the time was up before it was known what to load";
+            tracing::error!(error = why, "the batch is given back");
+            done.objects.clear();
+            for number in 0..messages.len() {
+                failed.entry(number).or_insert((Failure::Transient, why.into()));
+            }
+        } else if !batch.is_empty() {
+            let before = Instant::now();
+            let result = self.load(batch, deadline).await;
+            self.learn(result.as_ref().ok(), before.elapsed());
             Self::settle(result, &asked, &mut done, &mut failed);
         }
         done.failed = failed
@@ -355,10 +371,8 @@ impl Intake {
     }
 
     async fn load(&mut self, batch: Batch, deadline: Option<Instant>) -> Result<Outcome, String> {
-        self.engine.deadline = deadline.map(|at| {
-            let pace = self.seconds_per_byte.unwrap_or(SECONDS_PER_BYTE);
-            Arc::new(Deadline::new(at, pace, self.commit))
-        });
+        self.engine.deadline =
+            deadline.map(|at| Arc::new(Deadline::new(at, self.seconds_per_byte, self.commit)));
         let engine = self.engine.clone();
         // In a task of its own a panic costs the batch, not the program. The task ends with the set.
         let mut running = JoinSet::new();
@@ -428,19 +442,28 @@ impl Intake {
     }
 
     /// Remembers what objects and commits have cost. The slower of now and before counts, and what
-    /// was slow once is forgotten slowly.
-    fn learn(&mut self, outcome: &Outcome, asked: &HashMap<String, Named>, took: Duration) {
-        let done = outcome.objects.iter().filter(|object| object.started);
-        let objects = done.filter_map(|object| asked.get(&object.id));
-        let weight: u64 = objects.map(|named| Deadline::weight(&named.object)).sum();
-        // Few bytes tell of latency only.
-        if weight >= LEARN_BYTES {
-            let pace = outcome.reading.as_secs_f64() / weight as f64;
-            let before = self.seconds_per_byte.unwrap_or_default() * 0.8;
-            self.seconds_per_byte = Some(pace.max(before));
+    /// was slow once is forgotten by and by. A batch that was given up, without an outcome, has cost
+    /// more than there was time for.
+    fn learn(&mut self, outcome: Option<&Outcome>, took: Duration) {
+        let Some(deadline) = &self.engine.deadline else { return };
+        let (weight, before) = (deadline.started_bytes(), self.seconds_per_byte);
+        if let Some(outcome) = outcome {
+            let commit = took.saturating_sub(outcome.reading).mul_f64(1.5);
+            self.commit = commit.max(self.commit.mul_f64(0.8)).max(COMMIT);
         }
-        let commit = took.saturating_sub(outcome.reading).mul_f64(1.5);
-        self.commit = commit.max(self.commit.mul_f64(0.8)).max(COMMIT);
+        if weight == 0 {
+            return;
+        }
+        let is_telling = weight >= TELLING_BYTES;
+        let reading = outcome.map_or(took, |outcome| outcome.reading);
+        let measured = if is_telling { reading.as_secs_f64() / weight as f64 } else { 0.0 };
+        let known = match (outcome, is_telling) {
+            (None, _) => before * 4.0,
+            (Some(_), true) => before / 2.0,
+            (Some(_), false) => before.min(SECONDS_PER_BYTE.max(before / 2.0)),
+        };
+        self.seconds_per_byte = measured.max(known).min(MAX_SECONDS_PER_BYTE);
+    }
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Range,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -70,12 +71,15 @@ pub struct Deadline {
     pub commit: Duration,
     /// Bytes of objects that were started and are not done.
     open_bytes: AtomicU64,
+    /// Bytes of objects that were started.
+    started_bytes: AtomicU64,
 }
 
 impl Deadline {
     /// A deadline for one batch.
     pub fn new(at: Instant, seconds_per_byte: f64, commit: Duration) -> Self {
-        Self { at, seconds_per_byte, commit, open_bytes: AtomicU64::new(0) }
+        let (open_bytes, started_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { at, seconds_per_byte, commit, open_bytes, started_bytes }
     }
 
     /// What an object costs: its bytes, and as much as some kilobytes for being one.
@@ -89,11 +93,35 @@ impl Deadline {
         let bytes: u64 = items.iter().map(|item| Self::weight(&item.object)).sum();
         let open = self.open_bytes.load(Relaxed) + bytes;
         let needed = Duration::from_secs_f64(open as f64 * self.seconds_per_byte) + self.commit;
-        let starts = needed < self.at.saturating_duration_since(Instant::now());
+        let starts = needed < self.left();
         if starts {
-            self.open_bytes.fetch_add(bytes, Relaxed);
+            self.start(bytes);
         }
         starts
+    }
+
+    /// True if this object is to be tried although it may take too long. What has been learned may
+    /// be of a slow time, or of other objects: an object that is never tried is never loaded.
+    fn tries(&self, item: &Item) -> bool {
+        let tries = self.started_bytes() == 0 && self.commit < self.left();
+        if tries {
+            self.start(Self::weight(&item.object));
+        }
+        tries
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    fn start(&self, bytes: u64) {
+        self.open_bytes.fetch_add(bytes, Relaxed);
+        self.started_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// The weight of what was started.
+    pub fn started_bytes(&self) -> u64 {
+        self.started_bytes.load(Relaxed)
     }
 
     fn done(&self, item: &Item) {
@@ -102,7 +130,27 @@ impl Deadline {
 }
 
 type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
-type Opening = JoinHandle<Vec<Result<(Bytes, Body), StoreError>>>;
+type Opening = Task<Vec<Result<(Bytes, Body), StoreError>>>;
+
+/// A task that ends when nobody waits for it any more: one that goes on with a request that hangs
+/// would keep what the next batch needs.
+struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    async fn result(mut self) -> Result<T, Panicked> {
+        (&mut self.0).await.map_err(|error| Panicked(error.to_string()))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Reads and decodes all objects, or those that can be done in time.
 pub async fn read(
@@ -115,7 +163,7 @@ pub async fn read(
     let (opened, queue) = mpsc::channel(16);
     let sources = engine.sources.clone();
     let deadline = engine.deadline.clone();
-    let feeder = tokio::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
+    let _feeder = Task::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filters: Arc<[Filter]> = filters.into();
     let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
@@ -145,7 +193,6 @@ pub async fn read(
             Err(error) => panicked = Some(Panicked(error.to_string())),
         }
     }
-    feeder.abort();
     panicked.map_or(Ok(all), Err)
 }
 
@@ -158,7 +205,8 @@ struct Opened {
     share: OwnedSemaphorePermit,
 }
 
-/// Reads first pieces ahead of the lanes, bounded by bytes.
+/// Reads first pieces ahead of the lanes, bounded by bytes. If there is no time for any object, the
+/// smallest is tried.
 async fn read_ahead(
     sources: Sources,
     items: Arc<[Item]>,
@@ -170,6 +218,15 @@ async fn read_ahead(
     let piece_bytes = budget.piece_bytes;
     let held = |item: &Item| item.object.size.min(piece_bytes as u64) / UNIT + 1;
     let memory = Arc::new(Semaphore::new(budget.read_ahead_bytes / UNIT as usize));
+    let open = async |objects: Range<usize>| {
+        let units: u64 = items[objects.clone()].iter().map(held).sum();
+        let share = Arc::clone(&memory).acquire_many_owned(units as u32).await.ok()?;
+        let first = objects.start as u32;
+        let objects = items[objects].iter().map(|item| item.object.clone()).collect();
+        let sources = sources.clone();
+        let bodies = Task::spawn(async move { sources.open_all(objects, piece_bytes).await });
+        opened.send(Opened { first, bodies, share }).await.ok()
+    };
     let mut first = 0;
     while first < items.len() {
         let mut end = first + 1;
@@ -181,19 +238,17 @@ async fn read_ahead(
             }
             end += 1;
         }
-        if deadline.as_ref().is_some_and(|deadline| !deadline.starts(&items[first..end])) {
-            first = end;
-            continue;
-        }
-        let units: u64 = items[first..end].iter().map(held).sum();
-        let Ok(share) = Arc::clone(&memory).acquire_many_owned(units as u32).await else { return };
-        let objects = items[first..end].iter().map(|item| item.object.clone()).collect();
-        let sources = sources.clone();
-        let bodies = tokio::spawn(async move { sources.open_all(objects, piece_bytes).await });
-        if opened.send(Opened { first: first as u32, bodies, share }).await.is_err() {
+        let starts = deadline.as_ref().is_none_or(|deadline| deadline.starts(&items[first..end]));
+        if starts && open(first..end).await.is_none() {
             return;
         }
         first = end;
+    }
+    let smallest = (0..items.len()).min_by_key(|&object| items[object].object.size);
+    if let (Some(deadline), Some(smallest)) = (deadline, smallest)
+        && deadline.tries(&items[smallest])
+    {
+        open(smallest..smallest + 1).await;
     }
 }
 
@@ -219,7 +274,7 @@ impl Runner {
         loop {
             let next = queue.lock().await.recv().await;
             let Some(Opened { first, bodies, share }) = next else { break };
-            let bodies = bodies.await.map_err(|error| Panicked(error.to_string()))?;
+            let bodies = bodies.result().await?;
             let mut whole = VecDeque::new();
             let mut longer = Vec::new();
             for (object, body) in (first..).zip(bodies) {
@@ -333,7 +388,7 @@ impl Runner {
                 }
                 LaneStep::NeedInput => {
                     let Some(reading) = next.take() else { continue };
-                    let piece = reading.await.map_err(|error| Panicked(error.to_string()))?;
+                    let piece = reading.result().await?;
                     match piece {
                         Ok((piece, body)) => {
                             read_bytes += piece.len() as u64;
@@ -385,8 +440,8 @@ impl Runner {
     }
 }
 
-fn read_next(body: Body) -> JoinHandle<Result<(Bytes, Body), StoreError>> {
-    tokio::spawn(body.read())
+fn read_next(body: Body) -> Task<Result<(Bytes, Body), StoreError>> {
+    Task::spawn(body.read())
 }
 
 impl LaneReport {

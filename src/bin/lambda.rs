@@ -184,7 +184,7 @@ fn report(done: &Done, context: &Context) {
             Failure::Permanent => "permanent: it will end in the dead-letter queue",
             kind => kind.name(),
         };
-        tracing::warn!(message = id, kind, error = why, "message failed");
+        tracing::warn!(message_id = id, kind, error = why, "message failed");
     }
     tracing::info!(
         messages = done.messages,

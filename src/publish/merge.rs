@@ -30,6 +30,7 @@ use parquet::{
         arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
     errors::ParquetError,
+    file::metadata::RowGroupMetaData,
 };
 use parsers::{
     ocsf::{Class, Partition},
@@ -83,7 +84,7 @@ impl Input {
     /// Memory that reading it takes at most: pages of all columns and a batch.
     pub fn cost(&self) -> Result<usize, ReadError> {
         let builder = self.open()?;
-        let of_group = |group: &parquet::file::metadata::RowGroupMetaData| {
+        let of_group = |group: &RowGroupMetaData| {
             let columns = group.columns().iter();
             columns.map(|c| (c.uncompressed_size().max(0) as usize).min(COLUMN_BYTES)).sum()
         };
@@ -185,7 +186,8 @@ impl Cursor {
     fn open(input: Input, class: &Class) -> Result<Option<Self>, ReadError> {
         let builder = input.open()?;
         let metadata = builder.metadata();
-        let bytes: i64 = metadata.row_groups().iter().map(|group| group.total_byte_size()).sum();
+        let groups = metadata.row_groups().iter();
+        let bytes: i64 = groups.map(RowGroupMetaData::total_byte_size).sum();
         let row_bytes = bytes / metadata.file_metadata().num_rows().max(1);
         let rows = (BATCH_BYTES / row_bytes.max(1) as usize).clamp(16, BATCH_ROWS);
         let reader = builder.with_batch_size(rows).build().map_err(input.fail())?;

@@ -210,7 +210,7 @@ impl<'s> Publisher<'s> {
         };
         let count = staged.iter().take(ROUND_FILES).take_while(fits).count();
         let rest = staged.split_off(count.max(1).min(staged.len()));
-        self.report.left.files = (rest.len() + staged.len()) as u64;
+        self.report.left.count = (rest.len() + staged.len()) as u64;
         self.report.left.bytes = staged.iter().chain(&rest).map(|one| one.file.size).sum();
         Ok(staged)
     }

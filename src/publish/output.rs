@@ -12,12 +12,14 @@
 use std::{
     collections::VecDeque,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use arrow::array::AsArray;
-use arrow::{array::RecordBatch, datatypes::Int64Type};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
 use parquet::arrow::ArrowWriter;
 use parsers::ocsf::{Class, Partition};
 
@@ -34,8 +36,9 @@ use crate::sink::{
 /// Files open at the same time.
 const MAX_OPEN: usize = 200;
 
-/// Bounds in bytes.
+/// Bounds.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "units are in names")]
 pub struct Limits {
     /// Memory for inputs of a merge.
     pub merge_bytes: usize,
@@ -160,7 +163,7 @@ fn write_block(
 pub fn reduce(
     inputs: Vec<Input>,
     class: &'static Class,
-    dir: &std::path::Path,
+    dir: &Path,
     limits: Limits,
 ) -> Result<(Vec<Input>, u64), MergeError> {
     let mut duplicates = 0;
@@ -209,7 +212,7 @@ fn next_group(inputs: &mut VecDeque<Input>, bytes: usize) -> Result<Vec<Input>, 
 fn merge_to(
     group: &[Input],
     class: &'static Class,
-    path: &std::path::Path,
+    path: &Path,
     limits: Limits,
 ) -> Result<u64, MergeError> {
     let mut merge = Merge::open(group.to_vec(), class)?;

@@ -17,7 +17,8 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Files {
     /// How many.
-    pub files: u64,
+    #[serde(rename = "files")]
+    pub count: u64,
     /// Their rows, if that is known.
     pub rows: u64,
     /// Their size.
@@ -26,7 +27,7 @@ pub struct Files {
 
 impl std::ops::AddAssign for Files {
     fn add_assign(&mut self, other: Self) {
-        self.files += other.files;
+        self.count += other.count;
         self.rows += other.rows;
         self.bytes += other.bytes;
     }
@@ -71,10 +72,10 @@ impl Report {
     /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let Files { files, rows, bytes } = self.staged;
+        let Files { count: files, rows, bytes } = self.staged;
         let left = self.left;
         if self.dry_run {
-            let (files, megabytes) = (left.files, mb(left.bytes));
+            let (files, megabytes) = (left.count, mb(left.bytes));
             line(
                 &mut out,
                 format_args!("dry run: {files} staged files, {megabytes:.1} MB, would be merged"),
@@ -94,15 +95,15 @@ impl Report {
             let count = self.duplicates;
             line(&mut out, format_args!("          {count} rows that the lake has already"));
         }
-        let Files { files, rows, bytes } = self.published;
+        let Files { count: files, rows, bytes } = self.published;
         let megabytes = mb(bytes);
         line(&mut out, format_args!("published {files} files with {rows} rows, {megabytes:.1} MB"));
         if self.removed > 0 {
             let count = self.removed;
             line(&mut out, format_args!("removed   {count} staged files that were merged before"));
         }
-        if left.files > 0 {
-            let (files, megabytes) = (left.files, mb(left.bytes));
+        if left.count > 0 {
+            let (files, megabytes) = (left.count, mb(left.bytes));
             line(&mut out, format_args!("left      {files} staged files, {megabytes:.1} MB"));
         }
         out += &self.problems();

@@ -93,7 +93,7 @@ impl Publisher<'_> {
         self.report.staged += work.staged;
         self.report.duplicates += work.duplicates;
         for file in &work.manifest.files {
-            self.report.published += Files { files: 1, rows: file.rows, bytes: file.size };
+            self.report.published += Files { count: 1, rows: file.rows, bytes: file.size };
         }
         Ok(true)
     }
@@ -150,7 +150,7 @@ impl Publisher<'_> {
                 Ok(of_file) => {
                     let Survey { rows, .. } = of_file;
                     survey.add(of_file);
-                    work.staged += Files { files: 1, rows, bytes: one.file.size };
+                    work.staged += Files { count: 1, rows, bytes: one.file.size };
                     work.manifest.staged.push(one.file.path);
                     inputs.push(input);
                 }

@@ -82,7 +82,7 @@ impl Staged {
         let class = folder.rsplit_once("/class=")?.1.parse().ok()?;
         let (batch, _) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
         let batch = batch.to_owned();
-        Some(Self { class, batch, file })
+        Some(Self { file, class, batch })
     }
 }
 

@@ -86,6 +86,9 @@ impl S3Body {
         let mut breaks = 0;
         loop {
             let room = self.piece_bytes - piece.len();
+            if room == 0 {
+                return Ok(piece.freeze());
+            }
             if !self.rest.is_empty() {
                 let part = self.rest.split_to(room.min(self.rest.len()));
                 let is_all = self.at == self.size && self.rest.is_empty();
@@ -95,7 +98,7 @@ impl S3Body {
                 piece.extend_from_slice(&part);
                 continue;
             }
-            if room == 0 || self.at == self.size {
+            if self.at == self.size {
                 return Ok(piece.freeze());
             }
             match self.stream.next().await {
