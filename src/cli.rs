@@ -24,11 +24,15 @@ use parsers::{
 
 use crate::worker::{self, WorkerArgs};
 
+mod audit;
 mod load;
 mod publish;
+mod redrive;
 
+use audit::Audit;
 use load::Load;
 use publish::Publish;
+use redrive::Redrive;
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
 #[derive(Debug, Parser)]
@@ -55,6 +59,16 @@ enum Command {
     /// Exit status: 0 when everything is published; 2 when something could not be; 1 when it could not
     /// start.
     Publish(Box<Publish>),
+    /// Tell what of the archives is not in the lake, and when nothing arrived
+    ///
+    /// Exit status: 0 when everything is in the lake; 2 when an object is missing or failed, or hours
+    /// are; 1 when it could not start. With `--load` that of the load.
+    Audit(Box<Audit>),
+    /// Load again the objects that failed, and those with records in the rejects
+    ///
+    /// Exit status: 0 when nothing failed or was rejected this time; 2 when something did; 1 when it
+    /// could not start.
+    Redrive(Box<Redrive>),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -84,6 +98,8 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Publish(args) => args.run(),
+            Command::Audit(args) => args.run(),
+            Command::Redrive(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {

@@ -183,7 +183,8 @@ pub struct Known {
     pub error: Option<Box<Failure>>,
     /// Its rows are in staged files.
     pub staged: bool,
-    generation: u32,
+    /// See [`Entry::generation`].
+    pub generation: u32,
     /// What another batch has of the same place.
     other: Option<Box<Known>>,
 }

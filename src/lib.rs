@@ -43,6 +43,7 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+pub mod audit;
 pub mod batch;
 pub mod budget;
 pub mod cli;
@@ -59,6 +60,7 @@ pub mod progress;
 pub mod publish;
 pub mod pump;
 pub mod read;
+pub mod redrive;
 pub mod report;
 pub mod select;
 pub mod sink;

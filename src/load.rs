@@ -113,9 +113,11 @@ pub enum StartError {
 
 /// Why a running load ends early.
 #[derive(Debug, thiserror::Error)]
-enum Stop {
+pub enum Stop {
+    /// A batch cannot be committed.
     #[error(transparent)]
     Batch(#[from] BatchError),
+    /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -140,16 +142,17 @@ fn canonical(place: &Path) -> io::Result<PathBuf> {
     Ok(place)
 }
 
-struct Run<'s> {
+/// A load that runs, or a redrive.
+pub(crate) struct Run<'s> {
     /// None for a dry run.
     _lock: Option<LakeLock>,
     settings: &'s Settings,
     /// The paths without those that lie in another one.
     paths: Vec<Place>,
     progress: &'s Progress,
-    engine: Engine,
-    selection: Selection,
-    report: Report,
+    pub(crate) engine: Engine,
+    pub(crate) selection: Selection,
+    pub(crate) report: Report,
     /// Batches to be loaded again, with the objects that asked for it.
     reload: BTreeMap<String, Asked>,
     /// Objects of each batch that were counted without being read.
@@ -158,7 +161,10 @@ struct Run<'s> {
 
 /// The archives without those that lie in another one: they are listed with that one, once. Refuses
 /// a lake or state folder that would be read as an archive.
-async fn archives(settings: &Settings, sources: &Sources) -> Result<Vec<Place>, StartError> {
+pub(crate) async fn archives(
+    settings: &Settings,
+    sources: &Sources,
+) -> Result<Vec<Place>, StartError> {
     let mut archives: Vec<Place> = Vec::new();
     for place in &settings.paths {
         let (full, inside) = match place {
@@ -216,7 +222,11 @@ pub(crate) fn check_state(lake: &Place, state: &Place) -> Result<(), StartError>
 }
 
 impl<'s> Run<'s> {
-    async fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, StartError> {
+    /// Opens lake and state.
+    pub(crate) async fn start(
+        settings: &'s Settings,
+        progress: &'s Progress,
+    ) -> Result<Self, StartError> {
         let mut report = Report {
             dry_run: settings.dry_run,
             accounts: Arc::clone(&settings.accounts),
@@ -348,7 +358,8 @@ impl<'s> Run<'s> {
         }
     }
 
-    fn fail(&mut self, name: String, why: String) {
+    /// Counts an object that is not loaded.
+    pub(crate) fn fail(&mut self, name: String, why: String) {
         self.report.objects.failed += 1;
         self.report.failures.add(name, why);
     }
@@ -412,7 +423,8 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
+    /// Loads a batch.
+    pub(crate) async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
         if self.settings.dry_run {
             self.report.objects.loaded += batch.items.len() as u64;
             self.report.bytes_in += batch.items.iter().map(|item| item.object.size).sum::<u64>();

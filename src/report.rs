@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::{ledger::RecordCounts, store::Place};
 
 /// Objects of a kind that are named in the summary.
-const NAMED: usize = 20;
+pub(crate) const NAMED: usize = 20;
 
 /// What became of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -114,6 +114,24 @@ impl Named {
         if self.names.len() < NAMED {
             self.names.push((name, why));
         }
+    }
+
+    /// The first objects, with the reason.
+    pub fn names(&self) -> &[(String, String)] {
+        &self.names
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl Serialize for Named {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(
+            self.names.iter().map(|(name, why)| BTreeMap::from([("object", name), ("why", why)])),
+        )
     }
 }
 

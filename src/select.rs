@@ -213,7 +213,7 @@ impl Selection {
     }
 
     /// What reads an object again, see [`Item`]. An error if this version does not have its source.
-    fn source_again(
+    pub(crate) fn source_again(
         &self,
         force: bool,
         entry: &Entry,
@@ -255,7 +255,7 @@ fn decide_again(
 }
 
 /// The ledger names a source that this version does not have.
-struct NoSuchSource;
+pub(crate) struct NoSuchSource;
 
 /// The day of delivery as the ledger's folders name it.
 pub fn ledger_day(key: &ObjectKey) -> String {
@@ -288,7 +288,7 @@ pub struct Item {
     pub fallback: Option<&'static Source>,
 }
 
-type Reading = (Option<&'static Source>, Option<&'static Source>);
+pub(crate) type Reading = (Option<&'static Source>, Option<&'static Source>);
 
 /// Hashes of the locations of objects that asked for a batch to be loaded again.
 pub type Asked = HashSet<u64>;

@@ -10,6 +10,7 @@ mod support;
 mod suite {
     mod again;
     mod answer_key;
+    mod audit;
     mod bad_bytes;
     mod bad_places;
     mod bad_records;
@@ -23,6 +24,7 @@ mod suite {
     mod pairs;
     mod publish;
     mod reader;
+    mod redrive;
     mod s3;
     mod schema;
     mod selection;

@@ -21,7 +21,7 @@ use crate::{
     inflate::Caps,
     load::{self, Settings},
     progress::Progress,
-    publish,
+    publish, report,
     store::{Place, S3},
 };
 
@@ -60,71 +60,94 @@ pub(super) struct Load {
     force: bool,
     /// Count objects that no source knows as an error
     #[arg(long, env = "TRAILHOUND_STRICT", value_parser = FalseyValueParser::new())]
-    strict: bool,
+    pub(super) strict: bool,
     /// Tell what would be loaded, and write nothing
     #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
     dry_run: bool,
     /// Print the result as one JSON object
     #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
+    pub(super) json: bool,
     /// No progress bar and no summary
     #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
-    quiet: bool,
+    pub(super) quiet: bool,
+}
+
+/// Merges what was staged.
+pub(super) async fn publish(
+    settings: &Settings,
+    size: &SizeArgs,
+) -> Result<publish::Report, publish::PublishError> {
+    let settings = publish::Settings {
+        lake: settings.lake.clone(),
+        state: settings.state.clone(),
+        lake_access: settings.lake_access.clone(),
+        memory_bytes: size.memory,
+        jobs: size.jobs(),
+        grace: publish::GRACE,
+        dry_run: false,
+    };
+    publish::publish(&settings).await
+}
+
+/// What a load has done.
+pub(super) struct Done {
+    report: report::Report,
+    published: Option<publish::Report>,
 }
 
 impl Load {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let progress = if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) };
-        let (json, strict, quiet) = (self.json, self.strict, self.quiet);
-        let publishes = self.lake.lake.is_s3() && !self.no_publish && !self.dry_run;
-        let (memory_bytes, jobs) = (self.size.memory, self.size.jobs());
+        let progress = self.progress();
         let shown = progress.clone();
-        let done = interruptible(async move {
+        let done = interruptible(async {
             let settings = self.settings().await?;
-            let report = Box::pin(load::load(&settings, &shown)).await?;
-            let published = if publishes {
-                let settings = publish::Settings {
-                    lake: settings.lake.clone(),
-                    state: settings.state.clone(),
-                    lake_access: settings.lake_access.clone(),
-                    memory_bytes,
-                    jobs,
-                    grace: publish::GRACE,
-                    dry_run: false,
-                };
-                Some(publish::publish(&settings).await?)
-            } else {
-                None
-            };
-            anyhow::Ok((settings, report, published))
+            let done = self.load(&settings, &shown).await?;
+            anyhow::Ok((settings, done))
         })?;
         progress.finish();
         let Some(done) = done else { return Ok(ExitCode::from(130)) };
-        let (settings, report, published) = done?;
-        if json {
-            let mut value = serde_json::to_value(&report)?;
-            if let (Value::Object(members), Some(published)) = (&mut value, &published) {
-                members.insert("publish".into(), json!(published));
-            }
-            print(&(value.to_string() + "\n"))?;
-        } else if !quiet {
+        let (settings, done) = done?;
+        if self.json {
+            print(&(done.json()?.to_string() + "\n"))?;
+        }
+        self.tell(&settings, &done)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) }
+    }
+
+    pub(super) async fn load(
+        &self,
+        settings: &Settings,
+        progress: &Progress,
+    ) -> anyhow::Result<Done> {
+        let report = Box::pin(load::load(settings, progress)).await?;
+        let publishes = settings.lake.is_s3() && !self.no_publish && !self.dry_run;
+        let published = if publishes { Some(publish(settings, &self.size).await?) } else { None };
+        Ok(Done { report, published })
+    }
+
+    /// Tells people what was done.
+    pub(super) fn tell(&self, settings: &Settings, done: &Done) -> anyhow::Result<ExitCode> {
+        let Done { report, published } = done;
+        if self.json || self.quiet {
+            eprint!("{}", report.problems());
+            eprint!("{}", published.as_ref().map(publish::Report::problems).unwrap_or_default());
+        } else {
             print(&report.text(&settings.lake, &settings.state))?;
             print(&published.as_ref().map(publish::Report::text).unwrap_or_default())?;
         }
-        if json || quiet {
-            eprint!("{}", report.problems());
-            eprint!("{}", published.as_ref().map(publish::Report::problems).unwrap_or_default());
-        }
-        let code = published.map_or(0, |published| published.exit_code());
-        Ok(ExitCode::from(code.max(report.exit_code(strict))))
+        let code = published.as_ref().map_or(0, publish::Report::exit_code);
+        Ok(ExitCode::from(code.max(report.exit_code(self.strict))))
     }
 
-    async fn settings(self) -> anyhow::Result<Settings> {
+    pub(super) async fn settings(&self) -> anyhow::Result<Settings> {
         let filter = Filter {
             since: self.since.unwrap_or(i64::MIN),
             until: self.until.unwrap_or(i64::MAX),
-            accounts: without_empty(self.account),
-            regions: without_empty(self.regions),
+            accounts: without_empty(&self.account),
+            regions: without_empty(&self.regions),
         };
         if filter.since >= filter.until {
             anyhow::bail!("--since must be before --until");
@@ -133,9 +156,9 @@ impl Load {
         let accounts = self.sources.accounts(&S3::new(lake_access.clone())).await;
         Ok(Settings {
             accounts: accounts.map_err(anyhow::Error::msg)?,
-            paths: self.paths,
+            paths: self.paths.clone(),
             state: self.lake.state(),
-            lake: self.lake.lake,
+            lake: self.lake.lake.clone(),
             source_access: self.sources.access(),
             lake_access,
             source: self.source,
@@ -148,10 +171,20 @@ impl Load {
     }
 }
 
+impl Done {
+    /// For programs.
+    pub(super) fn json(&self) -> serde_json::Result<Value> {
+        let mut value = serde_json::to_value(&self.report)?;
+        if let (Value::Object(members), Some(published)) = (&mut value, &self.published) {
+            members.insert("publish".into(), json!(published));
+        }
+        Ok(value)
+    }
+}
+
 /// An empty variable asks for nothing in particular.
-fn without_empty(mut list: Vec<String>) -> Vec<String> {
-    list.retain(|one| !one.is_empty());
-    list
+fn without_empty(list: &[String]) -> Vec<String> {
+    list.iter().filter(|one| !one.is_empty()).cloned().collect()
 }
 
 fn parse_source(text: &str) -> Result<&'static Source, String> {
