@@ -482,15 +482,3 @@ fn a_lake_of_this_machine_is_published_beside_what_was_loaded_into_it() {
     assert!(sorted(&Lake::new(dir.path()).check_rows()) == cloud.expected_days(&[0, 1]));
     assert_eq!(number(&publish().report["staged"]["files"]), 0);
 }
-
-#[test]
-#[ignore]
-fn serve_publish() {
-    let server = S3Server::start();
-    server.create_bucket("lake");
-    println!("SERVE {} {}", server.endpoint(), server.root().display());
-    let text: String =
-        server.variables().iter().map(|(k, v)| format!("export {k}='{v}'\n")).collect();
-    fs::write("/tmp/h-serve.env", text).unwrap();
-    thread::sleep(Duration::from_secs(3600));
-}
