@@ -27,6 +27,7 @@ mod suite {
     mod redrive;
     mod s3;
     mod schema;
+    mod security_lake;
     mod selection;
     mod worker;
 }

@@ -84,6 +84,7 @@ pub(super) async fn publish(
         memory_bytes: size.memory,
         jobs: size.jobs(),
         grace: publish::GRACE,
+        security_lake: None,
         dry_run: false,
     };
     publish::publish(&settings).await

@@ -9,14 +9,14 @@
 //! # Reference
 //! `trailhound help publish`.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, builder::FalseyValueParser};
 
 use super::{interruptible, print};
 use crate::{
     config::{LakeArgs, SizeArgs, parse_seconds},
-    publish::{self, Settings},
+    publish::{self, Settings, deliver::SecurityLake},
 };
 
 #[derive(Debug, Args)]
@@ -34,6 +34,10 @@ pub(super) struct Publish {
         value_name = "TIME"
     )]
     grace: Duration,
+    /// Deliver what is published to Amazon Security Lake as well: a JSON file with its region, and the
+    /// location, role and external id of each custom source
+    #[arg(long, env = "TRAILHOUND_SECURITY_LAKE", value_name = "FILE")]
+    security_lake: Option<PathBuf>,
     /// Tell what would be merged, and write nothing
     #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
     dry_run: bool,
@@ -46,7 +50,15 @@ pub(super) struct Publish {
 }
 
 impl Publish {
+    fn security_lake(&self) -> anyhow::Result<Option<SecurityLake>> {
+        let Some(path) = &self.security_lake else { return Ok(None) };
+        let text = std::fs::read(path).map_err(|error| error.to_string());
+        let lake = text.and_then(|text| SecurityLake::parse(&text));
+        lake.map(Some).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    }
+
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let security_lake = self.security_lake()?;
         let settings = Settings {
             state: self.lake.state(),
             lake_access: self.lake.access(),
@@ -54,6 +66,7 @@ impl Publish {
             memory_bytes: self.size.memory,
             jobs: self.size.jobs(),
             grace: self.grace,
+            security_lake,
             dry_run: self.dry_run,
         };
         let Some(report) = interruptible(publish::publish(&settings))? else {

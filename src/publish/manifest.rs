@@ -217,6 +217,11 @@ impl History {
         self.committed.contains(id)
     }
 
+    /// The numbers of all manifests, in order.
+    pub fn sequences(&self) -> impl Iterator<Item = u64> {
+        self.ids.keys().copied()
+    }
+
     /// What this publish has replaced.
     pub fn replaced_by(&self, id: &str) -> &[String] {
         self.replaced.get(id).map_or(&[], Vec::as_slice)
@@ -234,6 +239,13 @@ impl History {
         self.refresh(state).await?;
         Ok(self.ids.get(&sequence) == Some(&manifest.id))
     }
+}
+
+/// The manifest of this number, if there is one.
+pub async fn read(state: &Folder, sequence: u64) -> Result<Option<Manifest>, HistoryError> {
+    let path = path(sequence);
+    let text = state.read(&path).await?;
+    text.map(|text| parse(state, &path, &text)).transpose()
 }
 
 /// How long ago each manifest was written.

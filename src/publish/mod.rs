@@ -27,6 +27,7 @@ use crate::{
     workspace::{self, FileError, LakeLock, Places},
 };
 
+pub mod deliver;
 mod known;
 pub mod manifest;
 mod merge;
@@ -38,6 +39,7 @@ mod rows;
 mod survey;
 mod visible;
 
+use deliver::SecurityLake;
 use manifest::{History, HistoryError};
 use output::{Limits, MergeError};
 pub use report::Report;
@@ -71,6 +73,8 @@ pub struct Settings {
     pub jobs: usize,
     /// How long staged files stay after they were merged: a reader may be about to read them.
     pub grace: Duration,
+    /// Where published files are delivered as well.
+    pub security_lake: Option<SecurityLake>,
     /// Writes nothing.
     pub dry_run: bool,
 }
@@ -96,9 +100,9 @@ pub enum PublishError {
     /// Work panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
-    /// Less memory than it needs.
+    /// A setting is wrong.
     #[error("{0}")]
-    Memory(String),
+    Setting(String),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -136,7 +140,7 @@ impl<'s> Publisher<'s> {
     async fn start(settings: &'s Settings) -> Result<Self, PublishError> {
         check_state(&settings.lake, &settings.state)?;
         let budget = Budget::new(settings.memory_bytes, settings.jobs);
-        let budget = budget.map_err(PublishError::Memory)?;
+        let budget = budget.map_err(PublishError::Setting)?;
         let s3 = S3::new(settings.lake_access.clone());
         let lake = Folder::open(&settings.lake, &s3).await?;
         let state = Folder::open(&settings.state, &s3).await?;
@@ -188,6 +192,9 @@ impl<'s> Publisher<'s> {
             }
         }
         if !self.settings.dry_run {
+            if let Some(to) = &self.settings.security_lake {
+                self.deliver(to).await?;
+            }
             self.sweep().await?;
         }
         Ok(())

@@ -46,6 +46,8 @@ pub struct Report {
     pub duplicates: u64,
     /// Files that were written.
     pub published: Files,
+    /// Files that were delivered to Security Lake.
+    pub delivered: Files,
     /// Staged files that are not merged: what a dry run would merge, or what could not be. Their rows
     /// are not counted.
     pub left: Files,
@@ -98,6 +100,14 @@ impl Report {
         let Files { count: files, rows, bytes } = self.published;
         let megabytes = mb(bytes);
         line(&mut out, format_args!("published {files} files with {rows} rows, {megabytes:.1} MB"));
+        let Files { count, rows, bytes } = self.delivered;
+        if count > 0 {
+            let megabytes = mb(bytes);
+            line(
+                &mut out,
+                format_args!("delivered {count} files with {rows} rows, {megabytes:.1} MB"),
+            );
+        }
         if self.removed > 0 {
             let count = self.removed;
             line(&mut out, format_args!("removed   {count} staged files that were merged before"));

@@ -130,14 +130,7 @@ impl Folder {
                     let beside = beside(&file)?;
                     fs::write(&beside, &content)?;
                     fs::File::open(&beside)?.sync_data()?;
-                    // A link, unlike a rename, does not replace what is there.
-                    let linked = fs::hard_link(&beside, &file);
-                    fs::remove_file(&beside)?;
-                    match linked {
-                        Ok(()) => Ok(true),
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                        Err(error) => Err(error),
-                    }
+                    link_new(&beside, &file)
                 })
                 .await
             }
@@ -151,6 +144,22 @@ impl Folder {
             Self::Local(folder) => {
                 let (from, to) = (from.to_owned(), folder.join(path));
                 self.blocking("write", path, move || move_file(&from, &to)).await
+            }
+        }
+    }
+
+    /// Puts a file of this machine here if there is none of this name; false if there is.
+    pub async fn upload_new(&self, path: &str, from: &Path) -> Result<bool, StoreError> {
+        match self {
+            Self::S3(bucket, prefix) => bucket.upload_new(&key(prefix, path), from).await,
+            Self::Local(folder) => {
+                let (from, to) = (from.to_owned(), folder.join(path));
+                self.blocking("write", path, move || {
+                    let beside = beside(&to)?;
+                    fs::copy(&from, &beside)?;
+                    link_new(&beside, &to)
+                })
+                .await
             }
         }
     }
@@ -262,6 +271,18 @@ fn beside(file: &Path) -> io::Result<PathBuf> {
     let thread = format!("{:?}", std::thread::current().id());
     let number: String = thread.chars().filter(char::is_ascii_digit).collect();
     Ok(file.with_extension(format!("{}-{number}.tmp", std::process::id())))
+}
+
+/// Gives a file its name, unless there is one of this name. A link, unlike a rename, does not replace
+/// what is there.
+fn link_new(beside: &Path, file: &Path) -> io::Result<bool> {
+    let linked = fs::hard_link(beside, file);
+    fs::remove_file(beside)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn replace(file: &Path, content: &[u8]) -> io::Result<()> {

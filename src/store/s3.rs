@@ -414,6 +414,24 @@ impl Bucket {
     /// Writes a file of this machine, by one request or in parts. Nothing is visible before all is
     /// there.
     pub(super) async fn upload(&self, key: &str, from: &Path) -> Result<(), StoreError> {
+        self.upload_if(key, from, None).await
+    }
+
+    /// The same if there is no file of this key; false if there is.
+    pub(super) async fn upload_new(&self, key: &str, from: &Path) -> Result<bool, StoreError> {
+        match self.upload_if(key, from, Some("*".to_owned())).await {
+            Ok(()) => Ok(true),
+            Err(StoreError { kind: Kind::Changed, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn upload_if(
+        &self,
+        key: &str,
+        from: &Path,
+        if_none_match: Option<String>,
+    ) -> Result<(), StoreError> {
         let on_error = |error: &dyn std::fmt::Display| StoreError {
             kind: Kind::Other,
             what: format!("cannot read {}: {error}", from.display()),
@@ -421,7 +439,7 @@ impl Bucket {
         let size = tokio::fs::metadata(from).await.map_err(|error| on_error(&error))?.len();
         if size <= PUT_BYTES {
             let content = tokio::fs::read(from).await.map_err(|error| on_error(&error))?;
-            return self.put(key, content.into(), None).await;
+            return self.put_if(key, content.into(), None, if_none_match).await;
         }
         let create = self
             .client
@@ -435,7 +453,7 @@ impl Bucket {
             Ok(output) => output.upload_id.unwrap_or_default(),
             Err(error) => return Err(self.fail("s3:PutObject", key, error).await),
         };
-        let result = self.parts(key, &upload, from, size).await;
+        let result = self.parts(key, &upload, from, size, if_none_match).await;
         if result.is_err() {
             let abort = self.client.abort_multipart_upload().bucket(self.name()).key(key);
             let abort = abort.upload_id(&upload).set_expected_bucket_owner(self.owner.clone());
@@ -453,6 +471,7 @@ impl Bucket {
         upload: &str,
         from: &Path,
         size: u64,
+        if_none_match: Option<String>,
     ) -> Result<(), StoreError> {
         let part_bytes = PART_BYTES.max(size.div_ceil(MAX_PARTS));
         let send = |number: u64| async move {
@@ -494,6 +513,7 @@ impl Bucket {
             .key(key)
             .upload_id(upload)
             .set_expected_bucket_owner(self.owner.clone())
+            .set_if_none_match(if_none_match)
             .multipart_upload(parts);
         match complete.send().await {
             Ok(_) => Ok(()),

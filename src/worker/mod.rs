@@ -226,6 +226,7 @@ fn publish_settings(args: &WorkerArgs, size: &SizeArgs) -> publish::Settings {
         memory_bytes: size.memory,
         jobs: size.jobs(),
         grace: publish::GRACE,
+        security_lake: None,
         dry_run: false,
     }
 }
