@@ -1,6 +1,6 @@
 //! Archives and lakes in buckets, through a real S3 protocol server.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use crate::support::{
     Bench, Lake, Run,
@@ -8,7 +8,7 @@ use crate::support::{
         proxy::{Fault, Proxy},
         s3::S3Server,
     },
-    load_command, sample_archive, trailhound,
+    event, load_command, records, sample_archive, trail_key_of, trailhound,
 };
 
 fn load_url(server: &S3Server, from: &str, lake: &str, extra: &[&str]) -> Run {
@@ -183,4 +183,44 @@ fn a_body_that_breaks_goes_on_where_it_broke() {
     assert_eq!(remote.code, 0, "{remote:?}");
     assert_eq!(remote.report["records"], local.report["records"]);
     assert!(sorted(&Lake::new(near)) == sorted(&Lake::new(far)));
+}
+
+#[test]
+fn tiny_objects_of_thousands_of_partitions_are_one_staged_file_and_each_partition_one_file() {
+    const ACCOUNTS: u64 = 100;
+    const REGIONS: u64 = 17;
+    const OBJECTS: u64 = 3;
+    let server = S3Server::start();
+    server.create_bucket("logs");
+    server.create_bucket("lake");
+    for account in 0..ACCOUNTS {
+        for region in 0..REGIONS {
+            let (account, region) =
+                (format!("{:012}", 1000 + account), format!("us-east-{region}"));
+            for object in 0..OBJECTS {
+                let mut call = event(object);
+                call["eventID"] = format!("{account}-{region}-{object}").into();
+                call["recipientAccountId"] = account.as_str().into();
+                call["awsRegion"] = region.as_str().into();
+                let key = trail_key_of(&account, &region, "2024/05/01", &format!("x{object}"));
+                let path = server.root().join("logs").join(key);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, records(&[call])).unwrap();
+            }
+        }
+    }
+    let run = load_url(&server, "s3://logs", "s3://lake/l", &["--no-publish"]);
+    run.expect(0, [5100, 0], [5100, 5100, 0]);
+    let staged = server.list("lake", "l/_trailhound/staged/");
+    assert_eq!(staged.len(), 2, "one file for each class: {staged:?}");
+    let mut command = trailhound();
+    server.env(&mut command);
+    command.args(["publish", "--lake", "s3://lake/l", "--json"]);
+    let published = Run::of(&command.output().unwrap());
+    assert_eq!(published.report["published"]["rows"], 5100, "{published:?}");
+    let files = server.list("lake", "l/ext/");
+    let folders: BTreeSet<&str> =
+        files.iter().map(|file| file.rsplit_once('/').unwrap().0).collect();
+    assert_eq!(files.len(), folders.len(), "one file for each partition");
+    assert!(folders.len() >= 1700, "{}", folders.len());
 }
