@@ -100,7 +100,7 @@ impl S3 {
             return Err(no_credentials(name, "no provider is configured"));
         };
         if let Err(error) = provider.provide_credentials().await {
-            let why = aws_smithy_types::error::display::DisplayErrorContext(&error).to_string();
+            let why = sentence(&error);
             return Err(match &self.access.role_arn {
                 Some(role) => StoreError {
                     kind: Kind::Configuration,
@@ -114,6 +114,13 @@ impl S3 {
         buckets.insert(name.to_owned(), Arc::clone(&bucket));
         Ok(bucket)
     }
+}
+
+/// An error and what led to it, the first line of each.
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    let lines = all.map(|error| error.to_string().lines().next().unwrap_or_default().to_owned());
+    lines.collect::<Vec<_>>().join(": ").replace(" Attempted:", "")
 }
 
 fn no_credentials(bucket: &str, why: &str) -> StoreError {
