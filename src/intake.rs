@@ -32,7 +32,7 @@ use crate::{
     progress::Progress,
     read::Deadline,
     select::{Batch, Decision, Item, Note, Selection},
-    store::{Folder, Kind, ObjectRef, S3, Sources, StoreError},
+    store::{Folder, Kind, ObjectRef, Place, S3, Sources, StoreError},
 };
 
 /// A commit takes at least this long.
@@ -46,6 +46,9 @@ const MAX_SECONDS_PER_BYTE: f64 = 1e-4;
 const TELLING_BYTES: u64 = 1 << 20;
 /// Clocks of queue and writer may differ by this much.
 const CLOCK_SLACK_MS: i64 = 300_000;
+
+/// Is written, read and listed at the start.
+const PROBE: &str = "probe";
 
 /// A message of a queue.
 #[derive(Clone, Debug, Default)]
@@ -153,7 +156,7 @@ struct Named {
 }
 
 impl Intake {
-    /// Opens lake and state, and makes sure that they can be written: what is wrong is told at the
+    /// Opens lake and state, and makes sure that they can be written and read: what is wrong is told at the
     /// start, not at the thousandth event.
     pub async fn open(
         lake: &LakeArgs,
@@ -162,10 +165,17 @@ impl Intake {
         source: Option<&'static Source>,
     ) -> Result<Self, IntakeError> {
         let budget = size.budget().map_err(IntakeError::Setting)?;
+        if lake.lake == Place::Local("".into()) {
+            let what =
+                "the lake is empty: TRAILHOUND_LAKE (--lake) is a folder or s3://bucket/prefix";
+            return Err(IntakeError::Setting(what.into()));
+        }
         let s3 = S3::new(lake.access());
         let state = Folder::open(&lake.state(), &s3).await?;
         let accounts = sources.accounts(&s3).await.map_err(IntakeError::Setting)?;
-        state.write("probe", bytes::Bytes::from_static(b"can be written\n")).await?;
+        state.write(PROBE, bytes::Bytes::from_static(b"can be written\n")).await?;
+        // What may not be listed may seem to be missing.
+        tokio::try_join!(state.read(PROBE), state.list(PROBE, None))?;
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         Self::new(state, archives, budget, accounts, source)
     }
@@ -213,12 +223,11 @@ impl Intake {
                 self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
             }
         };
-        let is_prepared = match deadline {
-            Some(at) => tokio::time::timeout_at(at.into(), prepare).await.is_ok(),
-            None => {
-                prepare.await;
-                true
-            }
+        let is_prepared = if let Some(at) = deadline {
+            tokio::time::timeout_at(at.into(), prepare).await.is_ok()
+        } else {
+            prepare.await;
+            true
         };
         if !is_prepared {
             let why = "the time was up before it was known what to load";
@@ -334,11 +343,13 @@ impl Intake {
                 return;
             }
             Ok(Decision::Skip { .. } | Decision::Reload { .. } | Decision::LeftOut) => {
+                tracing::info!(object = named.object.location(), "known");
                 return count("known");
             }
             Ok(Decision::KnownFailure { why, .. }) => {
                 count("failed");
-                tracing::info!(key = named.object.key, error = why, "failed before");
+                let location = named.object.location();
+                tracing::warn!(object = location, error = why, "failed before");
                 for number in named.messages {
                     failed.insert(number, (Failure::Permanent, format!("{why} (known)")));
                 }
@@ -360,6 +371,8 @@ impl Intake {
             }
         };
         if let Some((state, why)) = note {
+            let location = named.object.location();
+            tracing::info!(object = location, ?state, error = why, "not loaded");
             let object = named.object.clone();
             batch.notes.push(Note { object, key, state, why });
             asked.insert(id_of(&named.object), named);
