@@ -47,6 +47,9 @@ const TELLING_BYTES: u64 = 1 << 20;
 /// Clocks of queue and writer may differ by this much.
 const CLOCK_SLACK_MS: i64 = 300_000;
 
+/// Is written, read and listed at the start.
+const PROBE: &str = "probe";
+
 /// A message of a queue.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
@@ -155,7 +158,7 @@ struct Named {
 }
 
 impl Intake {
-    /// Opens lake and state, and makes sure that they can be written: what is wrong is told at the
+    /// Opens lake and state, and makes sure that they can be written and read: what is wrong is told at the
     /// start, not at the thousandth event.
     pub async fn open(
         lake: &LakeArgs,
@@ -164,10 +167,17 @@ impl Intake {
         source: Option<&'static Source>,
     ) -> Result<Self, IntakeError> {
         let budget = size.budget().map_err(IntakeError::Setting)?;
+        if lake.lake == Place::Local("".into()) {
+            let what =
+                "the lake is empty: TRAILHOUND_LAKE (--lake) is a folder or s3://bucket/prefix";
+            return Err(IntakeError::Setting(what.into()));
+        }
         let s3 = S3::new(lake.access());
         let state = Folder::open(&lake.state(), &s3).await?;
         let accounts = sources.accounts(&s3).await.map_err(IntakeError::Setting)?;
-        state.write("probe", bytes::Bytes::from_static(b"can be written\n")).await?;
+        state.write(PROBE, bytes::Bytes::from_static(b"can be written\n")).await?;
+        // What may not be listed may seem to be missing.
+        tokio::try_join!(state.read(PROBE), state.list(PROBE, None))?;
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {
@@ -332,11 +342,13 @@ impl Intake {
                 return;
             }
             Ok(Decision::Skip { .. } | Decision::Reload { .. } | Decision::LeftOut) => {
+                tracing::info!(object = named.object.location(), "known");
                 return count("known");
             }
             Ok(Decision::KnownFailure { why, .. }) => {
                 count("failed");
-                tracing::info!(key = named.object.key, error = why, "failed before");
+                let location = named.object.location();
+                tracing::warn!(object = location, error = why, "failed before");
                 for number in named.messages {
                     failed.insert(number, (Failure::Permanent, format!("{why} (known)")));
                 }
@@ -358,6 +370,8 @@ impl Intake {
             }
         };
         if let Some((state, why)) = note {
+            let location = named.object.location();
+            tracing::info!(object = location, ?state, error = why, "not loaded");
             let object = named.object.clone();
             batch.notes.push(Note { object, key, state, why });
             asked.insert(id_of(&named.object), named);

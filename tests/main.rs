@@ -20,6 +20,7 @@ mod suite {
     mod incident;
     mod invariance;
     mod kill;
+    mod lambda;
     mod no_loss;
     mod pairs;
     mod publish;

@@ -11,6 +11,7 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>.
 
 use std::{
+    collections::BTreeSet,
     io::Write as _,
     process::ExitCode,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -86,7 +87,7 @@ fn run() -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let Settings { lake, sources, size } = &settings;
-        let intake = Intake::open(lake, sources, size, None).await;
+        let intake = Box::pin(Intake::open(lake, sources, size, None)).await;
         let intake = Mutex::new(intake.map_err(|error| error.to_string())?);
         let handle = service_fn(|event: LambdaEvent<Box<RawValue>>| async {
             let LambdaEvent { payload, context } = event;
@@ -96,12 +97,19 @@ fn run() -> Result<(), String> {
     })
 }
 
-/// What clap says, in terms of the variables that set up a function.
+/// What clap says, in terms of the variables that set up a function: `--lake` is `TRAILHOUND_LAKE`.
 fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
-    let text = text.split("\n\nUsage").next().unwrap_or_default();
-    let text = text.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("{text} (environment variables: TRAILHOUND_LAKE for --lake, and so on)")
+    let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let mut parts = text.split("--");
+    let mut said = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '-';
+        let end = part.find(|c| !is_name(c)).unwrap_or(part.len());
+        let name = part[..end].to_ascii_uppercase().replace('-', "_");
+        said.extend(["TRAILHOUND_", &name, &part[end..]]);
+    }
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 async fn handle(
@@ -137,7 +145,9 @@ async fn handle(
     }
     let done = intake.run(&messages, deadline).await;
     report(&done, context);
-    let failures = done.failed.iter().map(|(id, ..)| {
+    // A message that comes twice in a batch is named once.
+    let ids: BTreeSet<&String> = done.failed.iter().map(|(id, ..)| id).collect();
+    let failures = ids.into_iter().map(|id| {
         let mut failure = BatchItemFailure::default();
         failure.item_identifier.clone_from(id);
         failure

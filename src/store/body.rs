@@ -15,7 +15,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use tokio::task::spawn_blocking;
 
-use super::{Bucket, Kind, ObjectRef, StoreError, local, s3::backoff};
+use super::{Bucket, Kind, ObjectRef, StoreError, access::chain, local, s3::backoff};
 
 /// How often a stream may break before the object fails, without a byte in between.
 const MAX_BREAKS: u32 = 5;
@@ -113,6 +113,15 @@ impl S3Body {
                             self.size
                         );
                         return Err(StoreError { kind: Kind::Other, what });
+                    }
+                    // The checksum of all is looked at only when the end is asked for.
+                    if self.at == self.size
+                        && let Some(Err(error)) = self.stream.next().await
+                    {
+                        let location = self.object.location();
+                        let why = chain(&error);
+                        let what = format!("{location}: its bytes arrived damaged: {why}");
+                        return Err(StoreError { kind: Kind::Transient, what });
                     }
                 }
                 broken => {

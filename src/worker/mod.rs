@@ -139,7 +139,8 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     if args.publish_every.is_some() {
         size.memory /= 2;
     }
-    let mut intake = Intake::open(&args.lake, &args.sources, &size, None).await?;
+    let open = Intake::open(&args.lake, &args.sources, &size, None);
+    let mut intake = Box::pin(open).await?;
     let health = Arc::new(Health::default());
     if let Some(address) = args.listen {
         let on_error = |source| WorkerError::Listen { address, source };

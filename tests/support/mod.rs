@@ -15,7 +15,7 @@ pub mod cloud;
 mod lake;
 pub mod logs;
 
-pub use lake::{Lake, Row, read_events, tree};
+pub use lake::{Lake, Row, assert_adds_up, read_events, tree};
 pub use logs::{event, flow_line, flow_object, records};
 
 pub const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];

@@ -163,6 +163,11 @@ impl Lambda {
         self.time_to_first_poll
     }
 
+    /// The id of the process that is there.
+    pub fn process_id(&self) -> Option<u32> {
+        Some(self.process.as_ref()?.child.id())
+    }
+
     /// Kills the process, as Lambda does when it takes a function's environment away.
     pub fn kill(&mut self) {
         self.process = None;

@@ -151,8 +151,11 @@ impl Queue {
             ApproximateNumberOfMessages as Visible,
             ApproximateNumberOfMessagesNotVisible as InFlight,
         };
-        let count = |name| block_on(attribute(&self.client, &self.url, name)).parse::<usize>();
-        count(Visible).unwrap() + count(InFlight).unwrap()
+        // Of one moment: a message that becomes visible between two questions would be in neither.
+        let get = self.client.get_queue_attributes().queue_url(&self.url);
+        let get = get.attribute_names(Visible).attribute_names(InFlight).send();
+        let counts = block_on(get).unwrap().attributes.unwrap();
+        [Visible, InFlight].iter().map(|name| counts[name].parse::<usize>().unwrap()).sum()
     }
 
     /// The bodies of the messages that were received too often. They stay where they are.
