@@ -183,20 +183,20 @@ fn a_killed_workers_messages_come_again_and_nothing_is_lost() {
 
 #[test]
 fn a_message_stays_invisible_while_its_batch_is_at_work() {
-    let Some(cloud) = Cloud::start("a_message_stays_invisible_while_at_work", 2) else { return };
+    let Some(cloud) = Cloud::start("a_message_stays_invisible_while_at_work", 6) else { return };
     cloud.put(0);
-    // The object comes only after the visibility timeout, several times over.
+    // The object comes only after twice the visibility timeout.
     cloud.server.fault(|operation, _, _| {
         if operation == "GetObject" {
-            thread::sleep(Duration::from_secs(6));
+            thread::sleep(Duration::from_secs(14));
         }
         Ok(())
     });
     let mut worker = cloud.command(&["--drain"]).spawn().unwrap();
     let started = Instant::now();
-    while worker.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(5) {
+    while worker.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(13) {
         thread::sleep(Duration::from_millis(300));
-        if started.elapsed() > Duration::from_secs(2) {
+        if started.elapsed() > Duration::from_secs(6) {
             assert!(cloud.queue.receive_batch(10).is_empty(), "another one got the message");
         }
     }

@@ -30,7 +30,7 @@ fn answered(deliveries: &[Delivery]) {
 fn what_there_is_no_time_for_comes_back_at_once_and_is_done_later() {
     let Some(queues) = Queues::or_skip("what_there_is_no_time_for") else { return };
     let cloud = Cloud::new();
-    let queue = queues.create("deadline", 1, 20);
+    let queue = queues.create("deadline", 1, 50);
     let proxy = Proxy::start(&cloud.server.endpoint());
     // About 8 kB each, and for the function as much again: 16 ms by its first guess.
     proxy.script(|_, line| {
@@ -57,11 +57,11 @@ fn what_there_is_no_time_for_comes_back_at_once_and_is_done_later() {
 fn slow_storage_does_not_make_a_batch_fail_for_ever() {
     let Some(queues) = Queues::or_skip("slow_storage") else { return };
     let cloud = Cloud::new();
-    let queue = queues.create("slow", 1, 12);
+    let queue = queues.create("slow", 1, 50);
     let proxy = Proxy::start(&cloud.server.endpoint());
     let endpoint = proxy.endpoint();
     let variables = [("AWS_ENDPOINT_URL_S3", endpoint.as_str()), ("TRAILHOUND_JOBS", "1")];
-    let mut lambda = cloud.function_with(&variables, Duration::from_secs(3));
+    let mut lambda = cloud.function_with(&variables, Duration::from_secs(4));
     // Every object takes 0.6 s: eight cannot be done in time, whatever their size makes one guess.
     // They are too large for a group that is opened at once.
     proxy.script(|_, line| {
