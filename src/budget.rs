@@ -65,8 +65,8 @@ impl Budget {
             chunk_bytes: 4 * MIB,
             queued_chunks: 2,
             partition_bytes,
-            // What is left, but for a third: the bytes of columns are not all that they take.
-            staged_bytes: partition_bytes.max((memory_bytes - fixed - lanes * LANE_BYTES) / 3 * 2),
+            // A third of what is left: sorting and encoding small rows takes as much again, twice.
+            staged_bytes: partition_bytes.max((memory_bytes - fixed - lanes * LANE_BYTES) / 3),
         })
     }
 }

@@ -25,7 +25,10 @@ fn main() -> ExitCode {
         }
     };
     let level = if cli.is_service() { "info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| level.into());
+    let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| {
+        // The SDK warns of every object that was uploaded in parts.
+        format!("{level},aws_sdk_s3=error").into()
+    });
     let is_terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
