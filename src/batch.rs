@@ -189,7 +189,8 @@ async fn into_stage(
     let started = items.iter().zip(&outcome.objects).filter(|(_, result)| result.started);
     let days = started.map(|(item, _)| ledger_day(&item.key));
     let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));
-    // The ledger of this day is written last: with it the batch is committed.
+    // With the ledger of this day the batch is committed. It is written before those of other days:
+    // what they have is known to be loaded, and would never be loaded again.
     let Some(last_day) = days.max() else { return Ok(outcome) };
     let folder = staged_folder(&last_day);
     let mut entries = entries(&id, &batch, &items, &outcome, &answers.parquet, Some(&folder));
@@ -201,8 +202,8 @@ async fn into_stage(
     for (day, path) in &answers.rejects {
         state.upload(&rejects_path(day, &id), path).await?;
     }
-    let last = entries.remove(&last_day).map(|lines| (last_day, lines));
-    for (day, lines) in entries.into_iter().chain(last) {
+    let first = entries.remove(&last_day).map(|lines| (last_day, lines));
+    for (day, lines) in first.into_iter().chain(entries) {
         state.write(&Ledger::path(&day, &id), lines.into()).await?;
     }
     Ok(outcome)

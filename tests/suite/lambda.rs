@@ -81,7 +81,8 @@ impl Cloud {
         self.server.requests().get(operation).copied().unwrap_or_default()
     }
 
-    /// What is staged. The rows are those of the files that the ledger names: nobody reads others.
+    /// What is staged. The rows are those that `publish` takes: of files beside whose day the
+    /// ledger has their batch.
     fn staged(&self) -> Staged {
         let folder = tempfile::tempdir().unwrap();
         self.server.download("lake", "x", folder.path());
@@ -92,7 +93,13 @@ impl Cloud {
             assert_adds_up(&entry["records"]);
             assert!(entry["staged"] == true, "{entry}");
             let named = entry["files"].as_array().into_iter().flatten();
-            files.extend(named.map(|file| file.as_str().unwrap().to_owned()));
+            let named = named.map(|file| file.as_str().unwrap().to_owned());
+            files.extend(named.filter(|file| {
+                let day = file.split('/').find(|part| part.starts_with("day=")).unwrap();
+                let name = format!("ledger/v1/{day}/{}.ndjson", entry["batch"].as_str().unwrap());
+                assert!(lake.state.join(file).exists(), "{file} of {entry}");
+                lake.state.join(name).exists()
+            }));
         }
         let rows = files.iter().flat_map(|file| lake.rows_of(&format!("_trailhound/{file}")));
         Staged { rows: rows.collect(), rejects: lake.rejects(), ledger, files, _folder: folder }
