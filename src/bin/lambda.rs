@@ -49,7 +49,8 @@ struct Settings {
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| "info".into());
-    let level_of_others = "aws_config=warn,aws_smithy_runtime=warn,aws_sdk_s3=error,hyper_util=warn";
+    let level_of_others =
+        "aws_config=warn,aws_smithy_runtime=warn,aws_sdk_s3=error,hyper_util=warn";
     let filter =
         level_of_others.split(',').fold(filter, |filter, directive| match directive.parse() {
             Ok(directive) => filter.add_directive(directive),
