@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Lake, Run,
     cloud::{
+        proxy::{Fault, Proxy},
         queue::{Queue, Queues},
         s3::S3Server,
     },
@@ -186,21 +187,23 @@ fn a_message_stays_invisible_while_its_batch_is_at_work() {
     let Some(cloud) = Cloud::start("a_message_stays_invisible_while_at_work", 6) else { return };
     cloud.put(0);
     // The object comes only after twice the visibility timeout.
-    cloud.server.fault(|operation, _, _| {
-        if operation == "GetObject" {
-            thread::sleep(Duration::from_secs(14));
-        }
-        Ok(())
+    let proxy = Proxy::start(&cloud.server.endpoint());
+    proxy.script(|_, line| {
+        let is_object = line.starts_with("GET /logs/");
+        if is_object { Fault::Slow(500, Duration::from_secs(1)) } else { Fault::Pass }
     });
-    let mut worker = cloud.command(&["--drain"]).spawn().unwrap();
+    let mut command = cloud.command(&["--drain"]);
+    proxy.env(&mut command);
+    let mut worker = command.spawn().unwrap();
+    wait_for(|| proxy.requests().iter().any(|line| line.starts_with("GET /logs/")));
     let started = Instant::now();
-    while worker.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(13) {
+    while worker.try_wait().unwrap().is_none() && started.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(300));
         if started.elapsed() > Duration::from_secs(6) {
             assert!(cloud.queue.receive_batch(10).is_empty(), "another one got the message");
         }
     }
-    cloud.server.no_fault();
+    assert!(started.elapsed() > Duration::from_secs(6), "the object came too early");
     assert!(worker.wait().unwrap().success());
     assert_eq!((cloud.uids().len(), cloud.queue.len()), (10, 0));
 }
@@ -212,6 +215,7 @@ fn a_worker_that_is_told_to_end_finishes_its_batch_or_gives_it_back() {
         cloud.put(n);
     }
     let worker = cloud.command(&["--batch-window", "300s"]).spawn().unwrap();
+    wait_for(|| cloud.server.get("lake", "l/_trailhound/probe").is_some());
     thread::sleep(Duration::from_secs(2));
     let started = Instant::now();
     terminate(&worker);
@@ -273,7 +277,7 @@ fn a_queue_that_is_not_there_is_told_at_the_start() {
 fn wait_for(mut what: impl FnMut() -> bool) {
     let started = Instant::now();
     while !what() {
-        assert!(started.elapsed() < Duration::from_secs(30), "it never came");
+        assert!(started.elapsed() < Duration::from_mins(1), "it never came");
         thread::sleep(Duration::from_millis(100));
     }
 }
