@@ -30,7 +30,7 @@ use parquet::{
         arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
     errors::ParquetError,
-    file::metadata::RowGroupMetaData,
+    file::metadata::{ParquetMetaData, RowGroupMetaData},
 };
 use parsers::{
     ocsf::{Class, Partition},
@@ -44,6 +44,8 @@ use crate::sink::{parquet::SLICE_ROWS, partition::segment};
 const BATCH_ROWS: usize = 1024;
 /// What these take, about.
 const BATCH_BYTES: usize = 1 << 20;
+/// What a block takes, about.
+const BLOCK_BYTES: usize = 4 << 20;
 /// Batches that wait for a block beside the current one of each input.
 const MAX_SPENT: usize = 8;
 /// A page of a column and its dictionary, as the writer makes them.
@@ -81,16 +83,34 @@ impl Input {
         ParquetRecordBatchReaderBuilder::try_new(file).map_err(self.fail())
     }
 
-    /// Memory that reading it takes at most: pages of all columns and a batch.
+    /// Memory that reading it takes at most: pages of all columns, and batches.
     pub fn cost(&self) -> Result<usize, ReadError> {
         let builder = self.open()?;
         let of_group = |group: &RowGroupMetaData| {
             let columns = group.columns().iter();
             columns.map(|c| (c.uncompressed_size().max(0) as usize).min(COLUMN_BYTES)).sum()
         };
-        let pages: usize = builder.metadata().row_groups().iter().map(of_group).max().unwrap_or(0);
-        Ok(pages + READER_BYTES + 2 * BATCH_BYTES)
+        let metadata = builder.metadata();
+        let pages: usize = metadata.row_groups().iter().map(of_group).max().unwrap_or(0);
+        // A batch grows by doubling, and the one before may still be in use.
+        Ok(pages + READER_BYTES + 3 * batch_rows(metadata) * row_bytes(metadata))
     }
+}
+
+/// Rows that are read at a time.
+fn batch_rows(metadata: &ParquetMetaData) -> usize {
+    (BATCH_BYTES / row_bytes(metadata)).clamp(16, BATCH_ROWS)
+}
+
+/// What a row takes in memory, on the average. Encoded it is far shorter: dictionaries are gone.
+fn row_bytes(metadata: &ParquetMetaData) -> usize {
+    let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let bytes = columns.map(|column| {
+        let text = column.unencoded_byte_array_data_bytes().unwrap_or(column.uncompressed_size());
+        text + 8 * column.num_values()
+    });
+    let rows = metadata.file_metadata().num_rows().max(1);
+    ((bytes.sum::<i64>() / rows) as usize).max(1)
 }
 
 /// Reads only these columns.
@@ -178,6 +198,8 @@ struct Cursor {
     batch: RecordBatch,
     keys: Keys,
     row: usize,
+    /// On the average.
+    row_bytes: usize,
     partition: Arc<Partition>,
 }
 
@@ -185,17 +207,13 @@ impl Cursor {
     /// None if the file has no rows.
     fn open(input: Input, class: &Class) -> Result<Option<Self>, ReadError> {
         let builder = input.open()?;
-        let metadata = builder.metadata();
-        let groups = metadata.row_groups().iter();
-        let bytes: i64 = groups.map(RowGroupMetaData::total_byte_size).sum();
-        let row_bytes = bytes / metadata.file_metadata().num_rows().max(1);
-        let rows = (BATCH_BYTES / row_bytes.max(1) as usize).clamp(16, BATCH_ROWS);
+        let (rows, row_bytes) = (batch_rows(builder.metadata()), row_bytes(builder.metadata()));
         let reader = builder.with_batch_size(rows).build().map_err(input.fail())?;
         let schema = class.schema();
         let batch = RecordBatch::new_empty(Arc::clone(&schema));
         let keys = Keys::of(&batch).map_err(input.fail())?;
         let partition = Arc::default();
-        let mut cursor = Self { input, reader, schema, batch, keys, row: 0, partition };
+        let mut cursor = Self { input, reader, schema, batch, keys, row: 0, row_bytes, partition };
         Ok(cursor.next_batch()?.then_some(cursor))
     }
 
@@ -260,7 +278,7 @@ impl Merge {
         let mut batches: Vec<RecordBatch> = Vec::new();
         let mut places: Vec<Option<usize>> = vec![None; self.cursors.len()];
         let mut picks = Vec::new();
-        let mut spent = 0;
+        let (mut spent, mut bytes) = (0, 0);
         while let Some(mut top) = self.heads.peek_mut() {
             let Reverse(head) = &*top;
             if *head.partition != *partition {
@@ -279,6 +297,7 @@ impl Merge {
                     batches.len() - 1
                 });
                 picks.push((place, cursor.row));
+                bytes += cursor.row_bytes;
                 let Reverse(head) = &mut *top;
                 let uid = std::mem::take(&mut head.uid);
                 self.last = Some((Arc::clone(&head.partition), head.time, uid));
@@ -292,7 +311,7 @@ impl Merge {
                 }
             }
             *top = Reverse(cursor.head(input));
-            if picks.len() == SLICE_ROWS || spent == MAX_SPENT {
+            if picks.len() == SLICE_ROWS || bytes >= BLOCK_BYTES || spent == MAX_SPENT {
                 break;
             }
         }

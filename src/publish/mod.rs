@@ -157,7 +157,8 @@ impl<'s> Publisher<'s> {
             settings,
             cpu: Cpu::new(budget.lanes)?,
             limits: Limits {
-                merge_bytes: memory / 2,
+                // What is estimated of an input is about half of what it takes with the allocator.
+                merge_bytes: memory / 3,
                 group_bytes: (memory / 4).min(FILE_BYTES),
                 file_bytes: FILE_BYTES,
             },
