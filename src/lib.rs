@@ -3,7 +3,8 @@
 //! # Map
 //!
 //! ```text
-//! paths --- select.rs ---> Batch of objects                                        tokio
+//! paths, s3:// --- load.rs, select.rs ---+                                         tokio
+//! queue --- worker/, bin/lambda.rs --- event.rs, intake.rs ---> Batch of objects
 //!      |  parsers::detect(key) -> Source; ledger.rs: what is loaded already
 //!      v
 //! store/ -> Bytes (<= 1 MiB pieces)         read.rs: ahead of the lanes, bounded by bytes
@@ -12,15 +13,19 @@
 //! lane.rs: pump.rs(object) = inflate.rs (capped) -> window -> Decode -> Rows -> Chunk   rayon
 //!      v bounded channels
 //! sink/parquet.rs (partition.rs: dedupe, sort; encode)      sink/reject.rs
-//!      \---- receipts ---- workspace.rs: commit, ledger last ---- report.rs, exit code
+//!      \---- receipts ---- commit, ledger last ---- report.rs, exit code; answer to the queue
+//!            a lake of this machine: files of partitions, by renames (workspace.rs)
+//!            a lake in a bucket: one staged file for each class --- publish/ ---> partitions
 //! ```
 //!
 //! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
-//! buffer; `cli.rs` is the command line. The `parsers` crate maps bytes to OCSF.
+//! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
+//! `audit/` holds archives against the ledger, `redrive.rs` loads again what failed, `metrics.rs`
+//! counts. The `parsers` crate maps bytes to OCSF.
 //!
 //! # Known gaps
 //!
-//! Local files only; S3, OpenSearch and queries are not there yet.
+//! OpenSearch and queries are not there yet.
 //!
 //! # Invariants
 //!
@@ -29,8 +34,8 @@
 //! 2. A record is never lost silently. It is in Parquet, or it is a counted duplicate, or excluded
 //!    by a filter, or in the rejects with its reason and position:
 //!    `in = parquet + duplicate + rejected + excluded`, for every object.
-//! 3. An object counts as loaded only after every sink has returned its receipt and the batch is
-//!    committed.
+//! 3. An object counts as loaded, and a message is acknowledged, only after every sink has returned
+//!    its receipt and the batch is committed. What is delivered twice is in the published lake once.
 //! 4. Loading the same object again yields the same `metadata.uid`s; the number of lanes, jobs and
 //!    memory change neither the set of rows of a partition nor the counts.
 //! 5. Every buffer has a bound in bytes and one owner, from `budget.rs`. Peak memory does not
