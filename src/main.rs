@@ -26,8 +26,9 @@ fn main() -> ExitCode {
     };
     let level = if cli.is_service() { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("TRAILHOUND_LOG").unwrap_or_else(|_| {
-        // The SDK warns of every object that was uploaded in parts.
-        format!("{level},aws_sdk_s3=error").into()
+        // The SDK warns of every object that was uploaded in parts, and of credentials that are not
+        // needed; what matters is in an error.
+        format!("{level},aws_sdk_s3=error,aws_config=error,aws_smithy_runtime=error").into()
     });
     let is_terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt()

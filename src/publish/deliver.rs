@@ -7,7 +7,8 @@
 //! Copies below `<location>/region=<the lake's region>/accountId=…/eventDay=…/`. Security Lake's roles
 //! may write and nothing else, so a copy is made by a request that fails if it is there already: a
 //! delivery that was killed begins again, and nothing is written twice, replaced or deleted. A manifest
-//! that is delivered has a mark in `published/delivered/`.
+//! of which a class is delivered has a mark in `published/delivered/<class>/`: a source that is added
+//! later gets what there was before.
 //! # Known gaps
 //! The lake of one's own is where events are made unique: it must stay for as long as events come
 //! late or again, some days. What was in it before the first delivery is delivered as well.
@@ -20,6 +21,7 @@ use std::{
     path::Path,
 };
 
+use parsers::ocsf::CLASSES;
 use serde::Deserialize;
 
 use super::{
@@ -65,39 +67,54 @@ impl SecurityLake {
                  \"s3://…\", \"role_arn\": …, \"external_id\": …}}, …}}}}"
             )
         })?;
-        for source in lake.sources.values() {
-            source.location.parse::<Place>()?;
+        let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        if lake.region.is_empty() || !lake.region.bytes().all(is_name) {
+            return Err(format!("{:?} is no region, such as eu-central-1", lake.region));
+        }
+        if lake.sources.is_empty() {
+            return Err("there are no sources in it".into());
+        }
+        for (uid, source) in &lake.sources {
+            if !CLASSES.iter().any(|class| class.uid == *uid) {
+                return Err(format!("there is no class {uid} in the lake"));
+            }
+            if !source.location.parse::<Place>()?.is_s3() {
+                return Err(format!("{:?} is no place in a bucket: s3://…", source.location));
+            }
         }
         Ok(lake)
     }
 }
 
 impl Publisher<'_> {
-    /// Delivers every manifest that is not delivered yet, oldest first.
+    /// Delivers every manifest that is not delivered yet, class by class, oldest first.
     pub(super) async fn deliver(&mut self, to: &SecurityLake) -> Result<(), PublishError> {
-        let marks = self.state.list(DELIVERED, None).await?;
-        let marks: BTreeSet<String> = marks.into_iter().map(|mark| mark.path).collect();
-        let mark = |sequence: u64| format!("{DELIVERED}/{sequence:012}");
-        let mut targets = BTreeMap::new();
-        let open: Vec<u64> =
-            self.history.sequences().filter(|&number| !marks.contains(&mark(number))).collect();
-        for sequence in open {
-            let Some(manifest) = manifest::read(&self.state, sequence).await? else { continue };
-            // What replaces other files has nothing that they did not have.
-            let is_new = manifest.replaced.is_empty();
-            for file in manifest.files.iter().filter(|_| is_new) {
-                let Some(source) = to.sources.get(&file.class) else { continue };
-                let target = match targets.get(&file.class) {
-                    Some(target) => target,
-                    None => targets.entry(file.class).or_insert(open_source(source).await?),
-                };
-                let scratch = scratch()?;
-                let here = scratch.path().join("file.parquet");
-                if self.copy(file, target, &to.region, &here).await? {
-                    self.report.delivered += Files { count: 1, rows: file.rows, bytes: file.size };
-                }
+        for (uid, source) in &to.sources {
+            let folder = format!("{DELIVERED}/{uid}");
+            let marks = self.state.list(&folder, None).await?;
+            let marks: BTreeSet<String> = marks.into_iter().map(|mark| mark.path).collect();
+            let mark = |sequence: u64| format!("{folder}/{sequence:012}");
+            let open: Vec<u64> =
+                self.history.sequences().filter(|&number| !marks.contains(&mark(number))).collect();
+            if open.is_empty() {
+                continue;
             }
-            self.state.write(&mark(sequence), bytes::Bytes::new()).await?;
+            let target = open_source(source).await?;
+            for sequence in open {
+                let Some(manifest) = manifest::read(&self.state, sequence).await? else { continue };
+                // What replaces other files has nothing that they did not have.
+                let is_new = manifest.replaced.is_empty();
+                let of_class = |file: &&Published| is_new && file.class == *uid;
+                for file in manifest.files.iter().filter(of_class) {
+                    let scratch = scratch()?;
+                    let here = scratch.path().join("file.parquet");
+                    if self.copy(file, &target, &to.region, &here).await? {
+                        self.report.delivered +=
+                            Files { count: 1, rows: file.rows, bytes: file.size };
+                    }
+                }
+                self.state.write(&mark(sequence), bytes::Bytes::new()).await?;
+            }
         }
         Ok(())
     }
@@ -155,7 +172,14 @@ mod tests {
         for wrong in [&b"{}"[..], br#"{"region": "r", "sources": {"api": {}}}"#, b"[]"] {
             assert!(SecurityLake::parse(wrong).unwrap_err().contains("expected"));
         }
-        let wrong = br#"{"region": "r", "sources": {"6003": {"location": "gs://x"}}}"#;
-        assert!(SecurityLake::parse(wrong).is_err());
+        for wrong in [
+            r#"{"region": "r", "sources": {"6003": {"location": "gs://x"}}}"#,
+            r#"{"region": "r", "sources": {"6003": {"location": "bucket/x"}}}"#,
+            r#"{"region": "r", "sources": {"9999": {"location": "s3://bucket/x"}}}"#,
+            r#"{"region": "Mars", "sources": {"6003": {"location": "s3://bucket/x"}}}"#,
+            r#"{"region": "r", "sources": {}}"#,
+        ] {
+            assert!(SecurityLake::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
     }
 }

@@ -139,6 +139,17 @@ struct Publisher<'s> {
 impl<'s> Publisher<'s> {
     async fn start(settings: &'s Settings) -> Result<Self, PublishError> {
         check_state(&settings.lake, &settings.state)?;
+        if let Place::Local(path) = &settings.lake {
+            if !path.exists() {
+                let why = format!("there is no lake in {}: check the path", path.display());
+                return Err(PublishError::Setting(why));
+            }
+            if settings.security_lake.is_some() {
+                let why = "only a lake in a bucket is delivered to Security Lake: what is loaded \
+                           into a folder is not published";
+                return Err(PublishError::Setting(why.into()));
+            }
+        }
         let budget = Budget::new(settings.memory_bytes, settings.jobs);
         let budget = budget.map_err(PublishError::Setting)?;
         let s3 = S3::new(settings.lake_access.clone());

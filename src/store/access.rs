@@ -117,7 +117,7 @@ impl S3 {
 }
 
 /// An error and its causes in one line, without what they repeat.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {

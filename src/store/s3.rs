@@ -613,9 +613,13 @@ impl Bucket {
             (500.. | 429, _) | (_, "SlowDown" | "RequestTimeout" | "Throttling") => {
                 (Kind::Transient, format!("{place}: S3 answers {status} {code}: {message}"))
             }
-            (..=299, _) => {
-                (Kind::Transient, format!("{place}: no answer from S3: {}", chain(&error)))
-            }
+            (..=299, _) => (
+                Kind::Transient,
+                format!(
+                    "{place}: no answer from S3, check network and endpoint: {}",
+                    chain(&error)
+                ),
+            ),
             _ => (Kind::Other, format!("{place}: S3 answers {status} {code}: {message}")),
         };
         StoreError { kind, what }

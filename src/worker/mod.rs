@@ -134,13 +134,13 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     };
     tokio::pin!(stop);
 
-    let queue = Arc::new(Queue::open(&args.queue_url).await?);
     let mut size = args.size.clone();
     if args.publish_every.is_some() {
         size.memory /= 2;
     }
     let open = Intake::open(&args.lake, &args.sources, &size, None);
     let mut intake = Box::pin(open).await?;
+    let queue = Arc::new(Queue::open(&args.queue_url).await?);
     let health = Arc::new(Health::default());
     if let Some(address) = args.listen {
         let on_error = |source| WorkerError::Listen { address, source };

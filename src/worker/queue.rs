@@ -15,14 +15,17 @@ use std::time::Duration;
 use aws_config::Region;
 use aws_sdk_sqs::{
     Client,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     types::{
         ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
         MessageSystemAttributeName, QueueAttributeName,
     },
 };
 
-use crate::{intake::Message, store::access::environment};
+use crate::{
+    intake::Message,
+    store::access::{chain, environment},
+};
 
 /// Messages of one request.
 const BATCH: usize = 10;
@@ -61,7 +64,7 @@ impl Queue {
             Self { client: Client::new(&config), url: url.to_owned(), visibility: Duration::ZERO };
         let ask = queue.client.get_queue_attributes().queue_url(url);
         let output = ask.attribute_names(QueueAttributeName::VisibilityTimeout).send().await;
-        let output = output.map_err(|error| queue.fail("sqs:GetQueueAttributes", error))?;
+        let output = output.map_err(|error| queue.fail("sqs:GetQueueAttributes", &error))?;
         let seconds = output
             .attributes()
             .and_then(|all| all.get(&QueueAttributeName::VisibilityTimeout))
@@ -93,7 +96,7 @@ impl Queue {
                 MessageSystemAttributeName::ApproximateFirstReceiveTimestamp,
             );
         let output =
-            receive.send().await.map_err(|error| self.fail("sqs:ReceiveMessage", error))?;
+            receive.send().await.map_err(|error| self.fail("sqs:ReceiveMessage", &error))?;
         let messages = output.messages.unwrap_or_default().into_iter().map(|message| {
             let number = |name| {
                 let attributes = message.attributes.as_ref();
@@ -128,7 +131,7 @@ impl Queue {
                     }
                 }
                 Err(error) => {
-                    let error = self.fail("sqs:DeleteMessage", error);
+                    let error = self.fail("sqs:DeleteMessage", &error);
                     tracing::warn!(%error, messages = messages.len(), "cannot delete");
                 }
             }
@@ -154,14 +157,14 @@ impl Queue {
             });
             let change = self.client.change_message_visibility_batch().queue_url(&self.url);
             if let Err(error) = change.set_entries(Some(entries.collect())).send().await {
-                let error = self.fail("sqs:ChangeMessageVisibility", error);
+                let error = self.fail("sqs:ChangeMessageVisibility", &error);
                 tracing::warn!(%error, messages = messages.len(), "cannot change the visibility");
             }
         }
     }
 
     /// An error of the SDK as a sentence.
-    fn fail<E>(&self, action: &str, error: SdkError<E>) -> QueueError
+    fn fail<E>(&self, action: &str, error: &SdkError<E>) -> QueueError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -182,7 +185,9 @@ impl Queue {
                 format!("access denied: {action} on the queue {url} is needed: {message}")
             }
             (1.., _) => format!("{url}: SQS answers {status} {code}: {message}"),
-            _ => format!("{url}: no answer from SQS: {}", DisplayErrorContext(error)),
+            _ => {
+                format!("{url}: no answer from SQS, check network and endpoint: {}", chain(&error))
+            }
         })
     }
 }

@@ -121,3 +121,18 @@ fn what_does_not_describe_a_security_lake_is_refused_at_the_start() {
     }
     assert_eq!(server.list("own", "l/ext/"), [] as [&str; 0]);
 }
+
+#[test]
+fn a_source_that_is_added_later_gets_what_there_was_before() {
+    let (server, folder) = staged();
+    let all = std::fs::read(folder.path().join("lake.json")).unwrap();
+    let mut one: serde_json::Value = serde_json::from_slice(&all).unwrap();
+    one["sources"].as_object_mut().unwrap().retain(|class, _| class == "4001");
+    std::fs::write(folder.path().join("lake.json"), one.to_string()).unwrap();
+    let first = run(&server, &folder, &["publish"]);
+    assert_eq!(number(&first.report["delivered"]["rows"]), 3534);
+    std::fs::write(folder.path().join("lake.json"), all).unwrap();
+    run(&server, &folder, &["publish"]);
+    let uids = delivered(&server);
+    assert_eq!((uids.len(), uids.iter().collect::<BTreeSet<_>>().len()), (6673, 6673));
+}
