@@ -170,7 +170,7 @@ impl<'s> Publisher<'s> {
             limits: Limits {
                 // What is estimated of an input is about half of what it takes with the allocator.
                 merge_bytes: memory / 3,
-                group_bytes: (memory / 4).min(FILE_BYTES),
+                group_bytes: (memory / 8).min(FILE_BYTES),
                 file_bytes: FILE_BYTES,
             },
             uploads: (memory / (32 << 20)).clamp(1, 8),

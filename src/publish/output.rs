@@ -36,6 +36,9 @@ use crate::sink::{
 /// Files open at the same time.
 const MAX_OPEN: usize = 200;
 
+/// Row groups of files between passes: they are read once, from their beginning to their end.
+const PASS_GROUP_BYTES: usize = 16 << 20;
+
 /// Bounds.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_field_names, reason = "units are in names")]
@@ -220,7 +223,7 @@ fn merge_to(
     let mut known = Known::default();
     while let Some(partition) = merge.partition() {
         while let Some(block) = merge.block(&partition, &mut known)? {
-            write_block(&mut writer, &block, limits.group_bytes)
+            write_block(&mut writer, &block, limits.group_bytes.min(PASS_GROUP_BYTES))
                 .map_err(|error| encode_error(path, error))?;
         }
     }
