@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use parsers::{Filter, ObjectKey, Source};
+use parsers::{Filter, ObjectKey};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -164,7 +164,6 @@ impl Intake {
         lake: &LakeArgs,
         sources: &SourceArgs,
         size: &SizeArgs,
-        source: Option<&'static Source>,
     ) -> Result<Self, IntakeError> {
         let budget = size.budget().map_err(IntakeError::Setting)?;
         if lake.lake == Place::Local("".into()) {
@@ -181,7 +180,7 @@ impl Intake {
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {
-            source,
+            source: None,
             filter: Filter::default(),
             force: false,
             ledger: Ledger::new(state.clone()),

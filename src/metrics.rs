@@ -45,6 +45,23 @@ fn counters(done: &Done) -> Vec<Counter> {
     ]
 }
 
+/// The line of a batch in the log.
+pub fn log(done: &Done) {
+    tracing::info!(
+        messages = done.messages,
+        failed = done.failed.len(),
+        objects = ?done.objects,
+        records_in = done.records.records_in,
+        records_parquet = done.records.parquet,
+        records_duplicate = done.records.duplicate,
+        records_rejected = done.records.rejected,
+        bytes = done.bytes,
+        seconds = done.seconds,
+        freshness = done.freshness,
+        "batch"
+    );
+}
+
 /// Lines for standard output of a Lambda function: one for the batch, one for each source.
 pub fn embedded(done: &Done, function: &str, now_ms: i64) -> Vec<String> {
     let line = |dimensions: Value, metrics: Vec<Value>, mut values: Map<String, Value>| {

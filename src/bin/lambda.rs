@@ -88,7 +88,7 @@ fn run() -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let Settings { lake, sources, size } = &settings;
-        let intake = Box::pin(Intake::open(lake, sources, size, None)).await;
+        let intake = Box::pin(Intake::open(lake, sources, size)).await;
         let intake = Mutex::new(intake.map_err(|error| error.to_string())?);
         let handle = service_fn(|event: LambdaEvent<Box<RawValue>>| async {
             let LambdaEvent { payload, context } = event;
@@ -197,19 +197,7 @@ fn report(done: &Done, context: &Context) {
         };
         tracing::warn!(message_id = id, kind, error = why, "message failed");
     }
-    tracing::info!(
-        messages = done.messages,
-        failed = done.failed.len(),
-        objects = ?done.objects,
-        records_in = done.records.records_in,
-        records_parquet = done.records.parquet,
-        records_duplicate = done.records.duplicate,
-        records_rejected = done.records.rejected,
-        bytes = done.bytes,
-        seconds = done.seconds,
-        freshness = done.freshness,
-        "batch"
-    );
+    metrics::log(done);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut stdout = std::io::stdout().lock();
     for line in metrics::embedded(done, &context.env_config.function_name, now.as_millis() as i64) {

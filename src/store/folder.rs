@@ -54,15 +54,6 @@ impl Folder {
         })
     }
 
-    /// A folder below this one.
-    #[must_use]
-    pub fn join(&self, below: &str) -> Self {
-        match self {
-            Self::Local(path) => Self::Local(path.join(below)),
-            Self::S3(bucket, prefix) => Self::S3(Arc::clone(bucket), key(prefix, below)),
-        }
-    }
-
     /// For messages.
     pub fn name(&self, path: &str) -> String {
         match self {
@@ -112,7 +103,7 @@ impl Folder {
     /// Writes a small file.
     pub async fn write(&self, path: &str, content: Bytes) -> Result<(), StoreError> {
         match self {
-            Self::S3(bucket, prefix) => bucket.put(&key(prefix, path), content, None).await,
+            Self::S3(bucket, prefix) => bucket.put(&key(prefix, path), content).await,
             Self::Local(folder) => {
                 let file = folder.join(path);
                 self.blocking("write", path, move || replace(&file, &content)).await

@@ -12,12 +12,20 @@
 //! # Reference
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::{
     Client,
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    operation::{
+        get_object::{GetObjectOutput, builders::GetObjectFluentBuilder},
+        list_objects_v2::ListObjectsV2Output,
+    },
     primitives::{ByteStream, Length},
     types::{
         ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType,
@@ -42,6 +50,8 @@ const PART_BYTES: u64 = 8 << 20;
 const MAX_PARTS: u64 = 10_000;
 /// Parts of one file that are sent at the same time.
 const PARTS_AT_ONCE: usize = 2;
+/// `If-None-Match`: only if there is none.
+const NEW: &str = "*";
 /// Keys that one request deletes.
 const DELETE_KEYS: usize = 1000;
 
@@ -69,6 +79,24 @@ pub struct Page {
 pub(super) fn backoff(attempt: u32, first: Duration) -> Duration {
     let most = first * 2_u32.pow(attempt.min(10));
     most.mul_f64(fastrand::f64())
+}
+
+/// A key or prefix of a listing as it is.
+fn decoded(key: Option<&str>, output: &ListObjectsV2Output) -> String {
+    let key = key.unwrap_or_default();
+    if output.encoding_type() != Some(&EncodingType::Url) {
+        return key.to_owned();
+    }
+    percent_encoding::percent_decode_str(&key.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// Whether a file was made, of a request that fails if it is there already.
+fn created(result: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(StoreError { kind: Kind::Changed, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Bucket {
@@ -141,6 +169,27 @@ impl Bucket {
         after: Option<String>,
         next: Option<String>,
     ) -> Result<Page, StoreError> {
+        let output = self.list(prefix, delimiter, after, next).await?;
+        let objects = output.contents().iter().map(|object| ObjectRef {
+            size: object.size().unwrap_or_default().max(0) as u64,
+            etag: object.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
+            ..self.object(&decoded(object.key(), &output))
+        });
+        let folders = output.common_prefixes().iter();
+        Ok(Page {
+            objects: objects.collect(),
+            folders: folders.map(|folder| decoded(folder.prefix(), &output)).collect(),
+            next: output.next_continuation_token.clone(),
+        })
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        delimiter: bool,
+        after: Option<String>,
+        next: Option<String>,
+    ) -> Result<ListObjectsV2Output, StoreError> {
         let list = self
             .client
             .list_objects_v2()
@@ -152,30 +201,10 @@ impl Bucket {
             .set_continuation_token(next)
             // A key may hold characters that XML cannot.
             .encoding_type(EncodingType::Url);
-        let output = match list.send().await {
-            Ok(output) => output,
-            Err(error) => return Err(self.fail("s3:ListBucket", prefix, error).await),
-        };
-        let decode = |key: &str| {
-            percent_encoding::percent_decode_str(&key.replace('+', " "))
-                .decode_utf8_lossy()
-                .into_owned()
-        };
-        let encoded = output.encoding_type() == Some(&EncodingType::Url);
-        let text = |key: &str| if encoded { decode(key) } else { key.to_owned() };
-        let objects = output.contents().iter().map(|object| ObjectRef {
-            bucket: Arc::clone(&self.uri),
-            key: text(object.key().unwrap_or_default()),
-            size: object.size().unwrap_or_default().max(0) as u64,
-            etag: object.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
-            version: None,
-        });
-        let folders = output.common_prefixes().iter().filter_map(|folder| folder.prefix());
-        Ok(Page {
-            objects: objects.collect(),
-            folders: folders.map(text).collect(),
-            next: output.next_continuation_token,
-        })
+        match list.send().await {
+            Ok(output) => Ok(output),
+            Err(error) => Err(self.fail("s3:ListBucket", prefix, error).await),
+        }
     }
 
     /// All files below a folder, whose name ends with `/`.
@@ -186,26 +215,14 @@ impl Bucket {
     ) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
         let mut next = None;
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         loop {
-            let list = self
-                .client
-                .list_objects_v2()
-                .bucket(self.name())
-                .prefix(folder)
-                .set_expected_bucket_owner(self.owner.clone())
-                .set_start_after(after.clone().filter(|_| next.is_none()))
-                .set_continuation_token(next);
-            let output = match list.send().await {
-                Ok(output) => output,
-                Err(error) => return Err(self.fail("s3:ListBucket", folder, error).await),
-            };
+            let output = self.list(folder, false, after.clone(), next).await?;
             for object in output.contents() {
-                let written = object
-                    .last_modified()
-                    .and_then(|time| std::time::SystemTime::try_from(*time).ok());
+                let written =
+                    object.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
                 found.push(Found {
-                    path: object.key().unwrap_or_default().to_owned(),
+                    path: decoded(object.key(), &output),
                     size: object.size().unwrap_or_default().max(0) as u64,
                     age: now.duration_since(written.unwrap_or(now)).unwrap_or_default(),
                 });
@@ -240,11 +257,9 @@ impl Bucket {
         let head = self.client.head_object().bucket(self.name()).key(key);
         match head.set_expected_bucket_owner(self.owner.clone()).send().await {
             Ok(output) => Ok(Some(ObjectRef {
-                bucket: Arc::clone(&self.uri),
-                key: key.to_owned(),
                 size: output.content_length().unwrap_or_default().max(0) as u64,
                 etag: output.e_tag().unwrap_or_default().trim_matches('"').to_owned(),
-                version: None,
+                ..self.object(key)
             })),
             Err(error) => match self.fail("s3:GetObject", key, error).await {
                 StoreError { kind: Kind::Missing, .. } => Ok(None),
@@ -259,18 +274,8 @@ impl Bucket {
         object: &ObjectRef,
         piece_bytes: usize,
     ) -> Result<(Bytes, Body), StoreError> {
-        let get = self
-            .client
-            .get_object()
-            .bucket(self.name())
-            .key(&object.key)
-            .set_version_id(object.version.clone())
-            .set_expected_bucket_owner(self.owner.clone())
-            .checksum_mode(ChecksumMode::Enabled);
-        let output = match get.send().await {
-            Ok(output) => output,
-            Err(error) => return Err(self.fail("s3:GetObject", &object.key, error).await),
-        };
+        let get = self.client.get_object().checksum_mode(ChecksumMode::Enabled);
+        let output = self.send_get(get, object).await?;
         let mut body = Box::new(S3Body {
             bucket: Arc::clone(self),
             object: object.clone(),
@@ -292,69 +297,43 @@ impl Bucket {
         at: u64,
         etag: Option<String>,
     ) -> Result<ByteStream, StoreError> {
-        let get = self
-            .client
-            .get_object()
+        let get = self.client.get_object().set_if_match(etag).range(format!("bytes={at}-"));
+        Ok(self.send_get(get, object).await?.body)
+    }
+
+    async fn send_get(
+        &self,
+        get: GetObjectFluentBuilder,
+        object: &ObjectRef,
+    ) -> Result<GetObjectOutput, StoreError> {
+        let get = get
             .bucket(self.name())
             .key(&object.key)
             .set_version_id(object.version.clone())
-            .set_expected_bucket_owner(self.owner.clone())
-            .set_if_match(etag)
-            .range(format!("bytes={at}-"));
+            .set_expected_bucket_owner(self.owner.clone());
         match get.send().await {
-            Ok(output) => Ok(output.body),
+            Ok(output) => Ok(output),
             Err(error) => Err(self.fail("s3:GetObject", &object.key, error).await),
         }
     }
 
     /// A small file as a whole; None if there is none.
     pub(super) async fn get(self: &Arc<Self>, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let object = ObjectRef {
-            bucket: Arc::clone(&self.uri),
-            key: key.to_owned(),
-            size: 0,
-            etag: String::new(),
-            version: None,
-        };
-        match self.open(&object, usize::MAX).await {
+        match self.open(&self.object(key), usize::MAX).await {
             Ok((content, _)) => Ok(Some(content)),
             Err(StoreError { kind: Kind::Missing, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// A range of the bytes of a file.
-    pub async fn range(&self, key: &str, bytes: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        let range = format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1));
-        let get = self.client.get_object().bucket(self.name()).key(key).range(range);
-        let output = match get.set_expected_bucket_owner(self.owner.clone()).send().await {
-            Ok(output) => output,
-            Err(error) => return Err(self.fail("s3:GetObject", key, error).await),
-        };
-        let collected = output.body.collect().await;
-        collected.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes).map_err(|error| {
-            StoreError {
-                kind: Kind::Transient,
-                what: format!("{}: the answer broke off: {error}", self.name_of(key)),
-            }
-        })
-    }
-
     /// Brings an object to a file of this machine.
     pub(super) async fn download(self: &Arc<Self>, key: &str, to: &Path) -> Result<(), StoreError> {
-        let object = ObjectRef {
-            bucket: Arc::clone(&self.uri),
-            key: key.to_owned(),
-            size: 0,
-            etag: String::new(),
-            version: None,
-        };
         let on_error = |error: std::io::Error| StoreError {
             kind: Kind::Other,
             what: format!("cannot write {}: {error}", to.display()),
         };
         let mut file = tokio::fs::File::create(to).await.map_err(on_error)?;
-        let (mut piece, mut body) = self.open(&object, 1 << 20).await?;
+        let (mut piece, mut body) = self.open(&self.object(key), 1 << 20).await?;
         loop {
             file.write_all(&piece).await.map_err(on_error)?;
             if body.is_at_end() {
@@ -364,30 +343,20 @@ impl Bucket {
         }
     }
 
-    /// Writes a file by one request. Fails with [`Kind::Changed`] if `if_match` is not its ETag.
-    pub(super) async fn put(
-        &self,
-        key: &str,
-        content: Bytes,
-        if_match: Option<String>,
-    ) -> Result<(), StoreError> {
-        self.put_if(key, content.into(), if_match, None).await
+    /// Writes a file by one request.
+    pub(super) async fn put(&self, key: &str, content: Bytes) -> Result<(), StoreError> {
+        self.put_if(key, content, None).await
     }
 
     /// Writes a file if there is none of this key; false if there is.
     pub(super) async fn create(&self, key: &str, content: Bytes) -> Result<bool, StoreError> {
-        match self.put_if(key, content.into(), None, Some("*".to_owned())).await {
-            Ok(()) => Ok(true),
-            Err(StoreError { kind: Kind::Changed, .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        created(self.put_if(key, content, Some(NEW.to_owned())).await)
     }
 
     async fn put_if(
         &self,
         key: &str,
-        body: ByteStream,
-        if_match: Option<String>,
+        content: Bytes,
         if_none_match: Option<String>,
     ) -> Result<(), StoreError> {
         let put = self
@@ -398,9 +367,8 @@ impl Bucket {
             .set_expected_bucket_owner(self.owner.clone())
             .set_server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.kms_key_id.clone())
-            .set_if_match(if_match)
             .set_if_none_match(if_none_match)
-            .body(body);
+            .body(content.into());
         match put.send().await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.fail("s3:PutObject", key, error).await),
@@ -419,11 +387,7 @@ impl Bucket {
 
     /// The same if there is no file of this key; false if there is.
     pub(super) async fn upload_new(&self, key: &str, from: &Path) -> Result<bool, StoreError> {
-        match self.upload_if(key, from, Some("*".to_owned())).await {
-            Ok(()) => Ok(true),
-            Err(StoreError { kind: Kind::Changed, .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        created(self.upload_if(key, from, Some(NEW.to_owned())).await)
     }
 
     async fn upload_if(
@@ -439,7 +403,7 @@ impl Bucket {
         let size = tokio::fs::metadata(from).await.map_err(|error| on_error(&error))?.len();
         if size <= PUT_BYTES {
             let content = tokio::fs::read(from).await.map_err(|error| on_error(&error))?;
-            return self.put_if(key, content.into(), None, if_none_match).await;
+            return self.put_if(key, content.into(), if_none_match).await;
         }
         let create = self
             .client
@@ -547,6 +511,17 @@ impl Bucket {
             }
         }
         Ok(())
+    }
+
+    /// An object of this bucket of which only the key is known.
+    fn object(&self, key: &str) -> ObjectRef {
+        ObjectRef {
+            bucket: Arc::clone(&self.uri),
+            key: key.to_owned(),
+            size: 0,
+            etag: String::new(),
+            version: None,
+        }
     }
 
     fn name_of(&self, key: &str) -> String {

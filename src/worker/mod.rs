@@ -32,7 +32,7 @@ use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs, parse_bytes, parse_seconds},
     event,
     intake::{Done, Intake, IntakeError, Message},
-    publish,
+    metrics, publish,
 };
 
 mod http;
@@ -138,7 +138,7 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     if args.publish_every.is_some() {
         size.memory /= 2;
     }
-    let open = Intake::open(&args.lake, &args.sources, &size, None);
+    let open = Intake::open(&args.lake, &args.sources, &size);
     let mut intake = Box::pin(open).await?;
     let queue = Arc::new(Queue::open(&args.queue_url).await?);
     let health = Arc::new(Health::default());
@@ -366,17 +366,5 @@ fn report(done: &Done) {
     for (id, kind, why) in &done.failed {
         tracing::warn!(message = id, kind = kind.name(), error = why, "message failed");
     }
-    tracing::info!(
-        messages = done.messages,
-        failed = done.failed.len(),
-        objects = ?done.objects,
-        records_in = done.records.records_in,
-        records_parquet = done.records.parquet,
-        records_duplicate = done.records.duplicate,
-        records_rejected = done.records.rejected,
-        bytes = done.bytes,
-        seconds = done.seconds,
-        freshness = done.freshness,
-        "batch"
-    );
+    metrics::log(done);
 }
