@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod frame;
 #[cfg(test)]
 mod golden;
+pub mod index;
 pub mod json;
 pub mod key;
 pub mod ocsf;

@@ -52,6 +52,7 @@ pub mod audit;
 pub mod batch;
 pub mod budget;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod cpu;
 pub mod event;
