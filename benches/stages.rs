@@ -61,7 +61,7 @@ fn frame(criterion: &mut Criterion) {
 
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode to rows");
-    let limits = Limits { rows: 8192, input_bytes: 4 << 20 };
+    let limits = Limits { rows: 8192, input_bytes: 4 << 20, document_bytes: 8 << 20 };
     for name in ["cloudtrail", "vpc_flow"] {
         let mut numbers = support::Numbers::new(1);
         let text = match name {

@@ -38,6 +38,7 @@ pub(crate) use {event::is_s3_notification, identity::type_id as user_type_id};
 /// CloudTrail.
 pub static SOURCE: Source = Source {
     name: "cloudtrail",
+    product: "CloudTrail",
     title: "AWS CloudTrail management, data, network activity and Insights events",
     classes: &["api_activity", "authentication", "account_change", "detection_finding"],
     kinds: include_str!("cloudtrail/kinds.md"),

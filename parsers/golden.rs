@@ -25,7 +25,7 @@ fn sample(folder: &Path) -> Option<PathBuf> {
 
 /// The events of a sample, one a line. Its objects are divided by empty lines; they have no key.
 fn events(source: &Source, sample: &str) -> String {
-    let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX };
+    let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX, document_bytes: usize::MAX };
     let mut rows = Rows::new(limits, Arc::new([Filter::default()])).with_json();
     for object in sample.split("\n\n") {
         let mut decoder = (source.decoder)(&ObjectKey::new("").into());

@@ -35,6 +35,7 @@ use crate::{
 /// GuardDuty.
 pub static SOURCE: Source = Source {
     name: "guardduty",
+    product: "GuardDuty",
     title: "Amazon GuardDuty findings: S3 export, EventBridge, GetFindings",
     classes: &["detection_finding"],
     kinds: include_str!("guardduty/kinds.md"),

@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod accounts;
+mod documents;
 pub mod frame;
 #[cfg(test)]
 mod golden;
@@ -34,6 +35,7 @@ use bumpalo::Bump;
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use accounts::{Accounts, Origin};
+pub use documents::{Document, Documents, Indexing, Rule, Rules};
 pub use key::ObjectKey;
 pub use rows::{Chunk, Filter, Limits, ObjectCounts, Place, Reject, Rows};
 pub use sniff::Sniffer;

@@ -12,7 +12,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    ocsf::{Event, Key, Partition, Record, Table, Tables},
+    documents::{Documents, Indexing},
+    ocsf::{Event, Key, Partition, Record, Table, Tables, json::Form},
     time::DAY_MS,
 };
 
@@ -26,6 +27,8 @@ pub struct Limits {
     pub rows: usize,
     /// Bytes of raw records.
     pub input_bytes: usize,
+    /// Bytes of documents.
+    pub document_bytes: usize,
 }
 
 /// Which events are wanted; the rest is counted as excluded.
@@ -87,6 +90,8 @@ pub struct ObjectCounts {
     pub rejected: u64,
     /// Records outside of the filter.
     pub excluded: u64,
+    /// Rows that are not to be indexed.
+    pub unindexed: u64,
 }
 
 /// A record that could not be mapped.
@@ -118,6 +123,8 @@ pub struct Chunk {
     pub rejects: Vec<Reject>,
     /// Counts per object.
     pub counts: Vec<ObjectCounts>,
+    /// What is to be indexed of the rows.
+    pub documents: Arc<Documents>,
 }
 
 /// Rows under construction.
@@ -125,6 +132,8 @@ pub struct Rows {
     limits: Limits,
     filters: Arc<[Filter]>,
     json: Option<Vec<u8>>,
+    indexing: Option<Arc<Indexing>>,
+    documents: Documents,
     tables: Tables,
     partitions: Vec<Partition>,
     partition_numbers: HashMap<Partition, u32>,
@@ -144,6 +153,8 @@ impl Rows {
             limits,
             filters,
             json: None,
+            indexing: None,
+            documents: Documents::default(),
             tables: Tables::default(),
             partitions: Vec::new(),
             partition_numbers: HashMap::new(),
@@ -161,6 +172,13 @@ impl Rows {
     #[must_use]
     pub fn with_json(mut self) -> Self {
         self.json = Some(Vec::new());
+        self
+    }
+
+    /// Also makes documents of the rows.
+    #[must_use]
+    pub fn with_documents(mut self, indexing: Arc<Indexing>) -> Self {
+        self.indexing = Some(indexing);
         self
     }
 
@@ -205,11 +223,22 @@ impl Rows {
             object: self.current().object,
             record_bytes: self.record_bytes,
         };
+        let indexing = self.indexing.as_deref();
+        let is_indexed = indexing.is_some_and(|indexing| indexing.admits(event));
+        if let Some(indexing) = indexing.filter(|_| is_indexed) {
+            self.documents.write(indexing, event);
+        }
+        let is_unindexed = indexing.is_some() && !is_indexed;
         E::Columns::slot(&mut self.tables).push(event.row(), key);
+        // From here on nothing can panic: the row and its document are there, or neither is.
         self.open_record = false;
         self.items += 1;
+        self.current().unindexed += u64::from(is_unindexed);
+        if is_indexed {
+            self.documents.keep(key.object);
+        }
         if let Some(json) = &mut self.json {
-            event.write_json(json);
+            event.write_json(Form::Event, json);
             json.push(b'\n');
         }
     }
@@ -234,7 +263,9 @@ impl Rows {
 
     /// True if a chunk should be taken before more records are decoded.
     pub fn is_full(&self) -> bool {
-        self.items >= self.limits.rows || self.input_bytes >= self.limits.input_bytes
+        self.items >= self.limits.rows
+            || self.input_bytes >= self.limits.input_bytes
+            || self.documents.text().len() >= self.limits.document_bytes
     }
 
     /// Everything so far; None if there is nothing. The current object goes on.
@@ -252,6 +283,7 @@ impl Rows {
             partitions: std::mem::take(&mut self.partitions),
             rejects: std::mem::take(&mut self.rejects),
             counts: std::mem::take(&mut self.counts),
+            documents: Arc::new(std::mem::take(&mut self.documents)),
         };
         self.counts.extend(object.map(|object| ObjectCounts { object, ..Default::default() }));
         Some(chunk).filter(|chunk| {

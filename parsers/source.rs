@@ -19,6 +19,8 @@ pub const MAX_RECORD_BYTES: usize = 16 << 20;
 pub struct Source {
     /// Name on the command line and in the ledger, such as `vpc_flow`; its module's name.
     pub name: &'static str,
+    /// `metadata.product.name` of its events.
+    pub product: &'static str,
     /// What it reads, for people.
     pub title: &'static str,
     /// Class names its records become.

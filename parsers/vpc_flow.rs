@@ -30,6 +30,7 @@ use crate::{
 /// VPC Flow Logs.
 pub static SOURCE: Source = Source {
     name: "vpc_flow",
+    product: "Amazon VPC",
     title: "Amazon VPC Flow Logs, text, any format up to version 11 and later",
     classes: &["network_activity"],
     kinds: include_str!("vpc_flow/kinds.md"),

@@ -25,15 +25,17 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     budget::Budget,
+    cluster::ClusterError,
     cpu::{Cpu, Panicked},
     inflate::Caps,
-    ledger::{Entry, Failure, Ledger, RecordCounts, State},
+    ledger::{Entry, Failure, IndexedLater, Ledger, RecordCounts, State},
     progress::Progress,
     pump::ObjectError,
     read::{self, Deadline, LaneReport},
-    select::{Batch, Item, ledger_day, rejects_path},
+    select::{Batch, Item, index_rejects_path, ledger_day, rejects_path},
     sink::{
         Sink, SinkError,
+        opensearch::{Index, IndexCounts, IndexReceipt, OpenSearchSink},
         parquet::{ParquetReceipt, ParquetSink},
         partition::Layout,
         reject::RejectSink,
@@ -55,6 +57,8 @@ pub struct Engine {
     pub sources: Sources,
     /// Where to.
     pub destination: Destination,
+    /// Where rows are indexed as well.
+    pub index: Option<Arc<Index>>,
     /// Until when, if there is no time for everything.
     pub deadline: Option<Arc<Deadline>>,
     /// Names of accounts.
@@ -100,6 +104,8 @@ pub struct ObjectOutcome {
     pub source: Option<&'static str>,
     /// What became of its records.
     pub records: RecordCounts,
+    /// What became of its rows in the index.
+    pub index: Option<IndexCounts>,
     /// Bytes of it that were read.
     pub read_bytes: u64,
     /// Failed or unrecognized, and why.
@@ -108,13 +114,6 @@ pub struct ObjectOutcome {
     pub started: bool,
     /// Why its bytes cannot be had.
     pub unreadable: Option<Kind>,
-}
-
-impl ObjectOutcome {
-    /// What tells an object from others, versions included.
-    pub fn id_of(object: &ObjectRef) -> String {
-        format!("{} {}", object.location(), object.version.as_deref().unwrap_or_default())
-    }
 }
 
 /// What a batch became.
@@ -132,6 +131,10 @@ pub struct Outcome {
     pub files: u64,
     /// Accounts of events that nobody has named.
     pub unnamed_accounts: BTreeSet<String>,
+    /// Why documents are pending.
+    pub index_error: Option<ClusterError>,
+    /// Documents that the server refused, by reason.
+    pub index_rejects: BTreeMap<String, u64>,
     /// How long reading and encoding took, without the commit.
     pub reading: Duration,
 }
@@ -140,6 +143,9 @@ pub struct Outcome {
 pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchError> {
     // Object numbers follow the names, so that of a repeated event the row of the smaller stays.
     batch.items.sort_by(|a, b| a.key.name().cmp(b.key.name()));
+    if batch.index_only {
+        return into_index(engine, batch).await;
+    }
     match &engine.destination {
         Destination::Lake(places) => into_lake(engine, places, batch).await,
         Destination::Staged(state) => into_stage(engine, state, batch).await,
@@ -202,11 +208,61 @@ async fn into_stage(
     for (day, path) in &answers.rejects {
         state.upload(&rejects_path(day, &id), path).await?;
     }
+    for (day, path) in answers.index.iter().flat_map(|index| &index.rejects) {
+        state.upload(&index_rejects_path(day, &id), path).await?;
+    }
     let first = entries.remove(&last_day).map(|lines| (last_day, lines));
     for (day, lines) in first.into_iter().chain(entries) {
         state.write(&Ledger::path(&day, &id), lines.into()).await?;
     }
     Ok(outcome)
+}
+
+/// Indexes rows that are in the lake, and notes that they are indexed now.
+async fn into_index(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchError> {
+    let Some(index) = &engine.index else { return Ok(Outcome::default()) };
+    let id = staged_id(&batch.id());
+    let scratch = blocking(scratch).await??;
+    let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
+    let started = Instant::now();
+    let (chunks, queue) = mpsc::channel(engine.budget.queued_chunks);
+    let sink = tokio::spawn(index_sink(engine, index, scratch.path(), &items).run(queue));
+    let lanes = read::read(engine, &items, &batch.filters, vec![chunks]).await;
+    let receipt = sink.await.map_err(|error| Panicked(error.to_string()))??;
+    let answers = Answers {
+        lanes: lanes?,
+        parquet: ParquetReceipt::of_none(items.len()),
+        rejects: BTreeMap::new(),
+        index: Some(receipt),
+    };
+    let outcome = Outcome { reading: started.elapsed(), ..outcome(&items, &answers) };
+    for (day, path) in answers.index.iter().flat_map(|index| &index.rejects) {
+        index.state.upload(&index_rejects_path(day, &id), path).await?;
+    }
+    let done = items.iter().zip(&outcome.objects).filter_map(|(item, result)| {
+        let index = result.index.filter(|counts| result.started && counts.pending == 0)?;
+        Some((ledger_day(&item.key), IndexedLater::new(&item.object, index)))
+    });
+    for (day, lines) in IndexedLater::lines(done) {
+        index.state.write(&IndexedLater::path(&day, &id), lines.into()).await?;
+    }
+    Ok(outcome)
+}
+
+fn index_sink(
+    engine: &Engine,
+    index: &Arc<Index>,
+    folder: &Path,
+    items: &[Item],
+) -> OpenSearchSink {
+    OpenSearchSink {
+        index: Arc::clone(index),
+        cpu: engine.cpu.clone(),
+        workspace: folder.to_owned(),
+        objects: items.iter().map(|item| item.object.clone()).collect(),
+        days: items.iter().map(|item| ledger_day(&item.key)).collect(),
+        deadline: engine.deadline.clone(),
+    }
 }
 
 /// The folder of the staged files of batches that are committed by the ledger of this day.
@@ -244,6 +300,7 @@ struct Answers {
     lanes: LaneReport,
     parquet: ParquetReceipt,
     rejects: BTreeMap<String, PathBuf>,
+    index: Option<IndexReceipt>,
 }
 
 async fn run_stages(
@@ -277,11 +334,21 @@ async fn run_stages(
     };
     let parquet = tokio::spawn(parquet.run(parquet_queue));
     let rejects = tokio::spawn(rejects.run(reject_queue));
+    let mut sinks = vec![parquet_chunks, reject_chunks];
+    let index = engine.index.as_ref().map(|index| {
+        let (chunks, queue) = mpsc::channel(budget.queued_chunks);
+        sinks.push(chunks);
+        tokio::spawn(index_sink(engine, index, folder, items).run(queue))
+    });
 
-    let lanes = read::read(engine, items, &batch.filters, [parquet_chunks, reject_chunks]).await;
+    let lanes = read::read(engine, items, &batch.filters, sinks).await;
     let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
     let rejects = rejects.await.map_err(|error| Panicked(error.to_string()))??;
-    Ok(Answers { lanes: lanes?, parquet, rejects })
+    let index = match index {
+        Some(index) => Some(index.await.map_err(|error| Panicked(error.to_string()))??),
+        None => None,
+    };
+    Ok(Answers { lanes: lanes?, parquet, rejects, index })
 }
 
 /// For each object: no other object of the batch can repeat its rows.
@@ -299,6 +366,8 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
         rejects: answers.lanes.rejects.clone(),
         files: answers.parquet.files.len() as u64,
         unnamed_accounts: answers.lanes.unnamed_accounts.clone(),
+        index_error: answers.index.as_ref().and_then(|index| index.error.clone()),
+        index_rejects: answers.index.iter().flat_map(|index| index.reasons.clone()).collect(),
         ..Outcome::default()
     };
     for file in &answers.parquet.files {
@@ -325,7 +394,7 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
         };
         let end = answers.lanes.ends.get(&object);
         outcome.objects.push(ObjectOutcome {
-            id: ObjectOutcome::id_of(&item.object),
+            id: item.object.id(),
             location: item.object.location(),
             source: answers.lanes.sources.get(&object).copied().or(item.source).map(|s| s.name),
             records: RecordCounts {
@@ -335,6 +404,7 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
                 rejected: counts.rejected,
                 excluded: counts.excluded,
             },
+            index: answers.index.as_ref().map(|index| index.counts[object as usize]),
             started: end.is_some(),
             unreadable: match end {
                 Some(Err(ObjectError::Read(error))) => Some(error.kind),
@@ -375,6 +445,7 @@ fn entries(
         by_content: false,
         state: State::Loaded,
         records: RecordCounts::default(),
+        index: None,
         filters: batch.filters.iter().map(Into::into).collect(),
         generation: batch.generation,
         staged: staged.is_some(),
@@ -400,6 +471,7 @@ fn entries(
             by_content: item.source.is_none() && result.source != item.fallback.map(|s| s.name),
             state: error.map_or(State::Loaded, |(state, _)| *state),
             records: result.records,
+            index: result.index,
             files,
             error: error.map(|(_, failure)| failure.clone()),
             ..base(&item.object)
@@ -451,6 +523,10 @@ fn plan(id: &str, batch: &Batch, answers: &Answers, entries: &BTreeMap<String, V
     for (day, path) in &answers.rejects {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         plan.moves.push((name, Target::State(rejects_path(day, id))));
+    }
+    for (day, path) in answers.index.iter().flat_map(|index| &index.rejects) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        plan.moves.push((name, Target::State(index_rejects_path(day, id))));
     }
     for day in entries.keys() {
         let target = Target::State(Ledger::path(day, id));

@@ -13,6 +13,8 @@ const MIB: usize = 1 << 20;
 
 /// The least memory that a load can run in, in bytes.
 pub const MIN_BYTES: usize = 128 * MIB;
+/// The least memory that documents need, in bytes.
+const MIN_INDEX_BYTES: usize = 24 * MIB;
 /// Program, runtime, tables of open objects, allocator's waste.
 const PROCESS_BYTES: usize = 60 * MIB;
 /// Object bytes that are read ahead of the lanes.
@@ -41,6 +43,12 @@ pub struct Budget {
     pub partition_bytes: usize,
     /// The same where a batch becomes one file for each class.
     pub staged_bytes: usize,
+    /// Documents of a chunk.
+    pub document_bytes: usize,
+    /// A bulk request.
+    pub bulk_bytes: usize,
+    /// Bulk requests at a time.
+    pub bulk_requests: usize,
 }
 
 impl Budget {
@@ -67,6 +75,32 @@ impl Budget {
             partition_bytes,
             // A third of what is left: sorting and encoding small rows takes as much again, twice.
             staged_bytes: partition_bytes.max((memory_bytes - fixed - lanes * LANE_BYTES) / 3),
+            document_bytes: 8 * MIB,
+            bulk_bytes: 8 * MIB,
+            bulk_requests: 1,
+        })
+    }
+
+    /// Also sets memory aside for documents: half of it for requests, the rest for documents under
+    /// construction, in queues, and waiting for a request to be full. Requests are at most of
+    /// `bulk_bytes`.
+    pub fn with_index(memory_bytes: usize, jobs: usize, bulk_bytes: usize) -> Result<Self, String> {
+        let index_bytes = (memory_bytes / 6).clamp(MIN_INDEX_BYTES, 192 * MIB);
+        let rest = memory_bytes.checked_sub(index_bytes).filter(|rest| *rest >= MIN_BYTES);
+        let rest = rest.ok_or_else(|| {
+            format!(
+                "--memory {}MB is too little: with an index at least {}MB are needed",
+                memory_bytes / MIB,
+                (MIN_BYTES + MIN_INDEX_BYTES) / MIB
+            )
+        })?;
+        let budget = Self::new(rest, jobs)?;
+        let bulk_bytes = bulk_bytes.clamp(64 << 10, index_bytes / 4);
+        Ok(Self {
+            document_bytes: (bulk_bytes / 2).min(index_bytes / (8 * budget.lanes)),
+            bulk_bytes,
+            bulk_requests: (index_bytes / 2 / bulk_bytes).clamp(1, 16),
+            ..budget
         })
     }
 }
@@ -82,5 +116,19 @@ mod tests {
         assert_eq!(lanes(512, 64), 10);
         assert_eq!(lanes(128, 64), 1);
         assert!(Budget::new(100 * MIB, 1).unwrap_err().contains("at least 128MB"));
+    }
+
+    #[test]
+    fn documents_have_their_share_of_memory() {
+        for (mib, jobs) in [(152, 1), (512, 2), (512, 64), (4096, 8)] {
+            let budget = Budget::with_index(mib * MIB, jobs, 8 * MIB).unwrap();
+            let share = (mib * MIB / 6).clamp(MIN_INDEX_BYTES, 192 * MIB);
+            let building = budget.lanes * 2 * budget.document_bytes;
+            let queued = budget.queued_chunks * budget.document_bytes;
+            let sent = budget.bulk_requests * budget.bulk_bytes;
+            assert!(building + queued + sent <= share, "{mib} MB: {budget:?}");
+            assert!(budget.document_bytes >= 1 << 20 || mib < 200 || jobs > 2, "{budget:?}");
+        }
+        assert!(Budget::with_index(128 * MIB, 1, 8 * MIB).unwrap_err().contains("152MB"));
     }
 }

@@ -32,7 +32,7 @@ use crate::store::access::environment;
 const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Where the cluster is, and as whom it is used.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ClusterArgs {
     /// Index every record in this OpenSearch cluster, such as `https://search.example.com`
     #[arg(long, env = "TRAILHOUND_OPENSEARCH", value_name = "URL")]
@@ -381,20 +381,9 @@ pub fn gzip(body: &[u8]) -> Bytes {
 mod tests {
     use super::*;
 
-    fn args() -> ClusterArgs {
-        ClusterArgs {
-            opensearch: None,
-            opensearch_auth: None,
-            opensearch_user: None,
-            opensearch_password_file: None,
-            opensearch_ca: None,
-            opensearch_region: None,
-        }
-    }
-
     #[test]
     fn hosts_of_amazon_tell_how_to_sign_and_where() {
-        let args = args();
+        let args = ClusterArgs::default();
         let domain = "search-x-abc.eu-west-1.es.amazonaws.com";
         assert_eq!((args.auth(domain), args.region(domain)), (Auth::Aws, Some("eu-west-1".into())));
         let collection = "abc.us-east-2.aoss.amazonaws.com";
@@ -407,7 +396,8 @@ mod tests {
     #[tokio::test]
     async fn an_address_with_a_password_is_refused_and_not_repeated() {
         let url = Some("https://loader:secret@localhost".into());
-        let error = ClusterArgs { opensearch: url, ..args() }.cluster().await.unwrap_err();
+        let error =
+            ClusterArgs { opensearch: url, ..ClusterArgs::default() }.cluster().await.unwrap_err();
         assert!(error.what.contains("--opensearch-user"), "{error}");
         assert!(!error.what.contains("secret"), "{error}");
     }

@@ -27,11 +27,13 @@ use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
     cpu::Cpu,
     event::{self, Created},
+    indexing::{IndexArgs, IndexError},
     inflate::Caps,
     ledger::{Ledger, RecordCounts, State},
     progress::Progress,
     read::Deadline,
     select::{Batch, Decision, Item, Note, Selection},
+    sink::opensearch::IndexCounts,
     store::{Folder, Kind, ObjectRef, Place, S3, Sources, StoreError},
 };
 
@@ -104,6 +106,8 @@ pub struct Done {
     pub ignored: u64,
     /// What became of records.
     pub records: RecordCounts,
+    /// What became of rows in the index, if there is one.
+    pub index: Option<IndexCounts>,
     /// Records read, by source.
     pub by_source: BTreeMap<&'static str, u64>,
     /// Bytes of objects that were read.
@@ -130,6 +134,8 @@ pub struct Intake {
     engine: Engine,
     selection: Selection,
     state: Folder,
+    /// What is in the lake and is to be indexed.
+    pending: Batch,
     /// Lake and state: events about what is written there would never end.
     own: [Place; 2],
     seconds_per_byte: f64,
@@ -145,6 +151,9 @@ pub enum IntakeError {
     /// Lake or state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -164,8 +173,10 @@ impl Intake {
         lake: &LakeArgs,
         sources: &SourceArgs,
         size: &SizeArgs,
+        index: &IndexArgs,
+        gzip: bool,
     ) -> Result<Self, IntakeError> {
-        let budget = size.budget().map_err(IntakeError::Setting)?;
+        let budget = index.budget(size).map_err(IntakeError::Setting)?;
         if lake.lake == Place::Local("".into()) {
             let what =
                 "the lake is empty: TRAILHOUND_LAKE (--lake) is a folder or s3://bucket/prefix";
@@ -177,6 +188,7 @@ impl Intake {
         state.write(PROBE, bytes::Bytes::from_static(b"can be written\n")).await?;
         // What may not be listed may seem to be missing.
         tokio::try_join!(state.read(PROBE), state.list(PROBE, None))?;
+        let index = index.open(&state, &budget, gzip, false).await?;
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {
@@ -186,6 +198,7 @@ impl Intake {
             ledger: Ledger::new(state.clone()),
             sources: archives.clone(),
             beside: true,
+            indexes: index.is_some(),
         };
         let engine = Engine {
             cpu: Cpu::new(budget.lanes)?,
@@ -193,12 +206,14 @@ impl Intake {
             caps: Caps::default(),
             sources: archives,
             destination: Destination::Staged(state.clone()),
+            index,
             deadline: None,
             accounts,
             progress: Progress::hidden(),
         };
         let seconds_per_byte = SECONDS_PER_BYTE;
-        Ok(Self { engine, selection, state, own, seconds_per_byte, commit: COMMIT })
+        let pending = Batch::new(Filter::default());
+        Ok(Self { engine, selection, state, pending, own, seconds_per_byte, commit: COMMIT })
     }
 
     /// Loads what the messages name. With a deadline objects are started only if there is time for
@@ -211,24 +226,30 @@ impl Intake {
         let mut asked: HashMap<String, Named> = HashMap::new();
         self.selection.ledger.forget();
         self.selection.ledger.after = self.oldest(messages);
+        self.pending = Batch::to_index(vec![Filter::default()]);
         let prepare = async {
             for named in self.named(messages, &mut done, &mut failed).await {
                 self.place(named, messages, &mut batch, &mut asked, &mut done, &mut failed).await;
             }
         };
         let is_prepared = in_time(deadline, Box::pin(prepare)).await.is_some();
-        if !is_prepared {
+        if is_prepared {
+            let pending = std::mem::replace(&mut self.pending, Batch::new(Filter::default()));
+            for batch in [batch, pending].into_iter().filter(|batch| !batch.is_empty()) {
+                let ids: Vec<_> = batch.ids().collect();
+                let index_only = batch.index_only;
+                let before = Instant::now();
+                let result = self.load(batch, deadline).await;
+                self.learn(result.as_ref().ok(), before.elapsed());
+                Self::settle(result, index_only, &ids, &asked, &mut done, &mut failed);
+            }
+        } else {
             let why = "the time was up before it was known what to load";
             tracing::error!(error = why, "the batch is given back");
             done.objects.clear();
             for number in 0..messages.len() {
                 failed.entry(number).or_insert((Failure::Transient, why.into()));
             }
-        } else if !batch.is_empty() {
-            let before = Instant::now();
-            let result = self.load(batch, deadline).await;
-            self.learn(result.as_ref().ok(), before.elapsed());
-            Self::settle(result, &asked, &mut done, &mut failed);
         }
         done.failed = failed
             .into_iter()
@@ -337,7 +358,13 @@ impl Intake {
             Ok(Decision::Load(source)) => {
                 let object = named.object.clone();
                 batch.push(Item { object, key, source, fallback: None });
-                asked.insert(id_of(&named.object), named);
+                asked.insert(named.object.id(), named);
+                return;
+            }
+            Ok(Decision::Index { source, .. }) => {
+                let object = named.object.clone();
+                self.pending.push(Item { object, key, source, fallback: None });
+                asked.insert(named.object.id(), named);
                 return;
             }
             Ok(Decision::Skip { .. } | Decision::Reload { .. } | Decision::LeftOut) => {
@@ -373,7 +400,7 @@ impl Intake {
             tracing::info!(object = location, ?state, error = why, "not loaded");
             let object = named.object.clone();
             batch.notes.push(Note { object, key, state, why });
-            asked.insert(id_of(&named.object), named);
+            asked.insert(named.object.id(), named);
         }
     }
 
@@ -397,6 +424,8 @@ impl Intake {
 
     fn settle(
         result: Result<Outcome, String>,
+        index_only: bool,
+        ids: &[String],
         asked: &HashMap<String, Named>,
         done: &mut Done,
         failed: &mut BTreeMap<usize, (Failure, String)>,
@@ -405,7 +434,8 @@ impl Intake {
             Ok(outcome) => outcome,
             Err(why) => {
                 tracing::error!(error = why, "the batch is given back");
-                for number in asked.values().flat_map(|named| &named.messages) {
+                let named = ids.iter().filter_map(|id| asked.get(id));
+                for number in named.flat_map(|named| &named.messages) {
                     failed.entry(*number).or_insert((Failure::Transient, why.clone()));
                 }
                 return;
@@ -413,7 +443,20 @@ impl Intake {
         };
         for object in outcome.objects {
             log(&object);
+            if let Some(index) = object.index {
+                *done.index.get_or_insert_default() += index;
+                if index.pending > 0 {
+                    let error = outcome.index_error.as_ref().map(|error| error.what.as_str());
+                    let error = error.unwrap_or("it was not taken");
+                    let named = asked.get(&object.id);
+                    for number in named.iter().flat_map(|named| &named.messages) {
+                        let why = format!("{}: not indexed yet: {error}", object.location);
+                        failed.entry(*number).or_insert((Failure::Transient, why));
+                    }
+                }
+            }
             let what = match &object.error {
+                None if index_only => "known",
                 None => "loaded",
                 Some((State::Unrecognized, _)) => "unrecognized",
                 Some((State::Excluded, _)) => "excluded",
@@ -433,6 +476,9 @@ impl Intake {
                 }
             };
             *done.objects.entry(what).or_default() += 1;
+            if index_only {
+                continue;
+            }
             done.records += object.records;
             done.bytes += object.read_bytes;
             if let Some(source) = object.source {
@@ -472,11 +518,6 @@ async fn in_time<R>(deadline: Option<Instant>, work: impl Future<Output = R>) ->
         return tokio::time::timeout_at(at.into(), work).await.ok();
     }
     Some(work.await)
-}
-
-/// By what an object is known among those of a batch.
-fn id_of(object: &ObjectRef) -> String {
-    ObjectOutcome::id_of(object)
 }
 
 fn kind_of(kind: Kind) -> Failure {

@@ -16,10 +16,13 @@ use std::{
 
 use bytes::Bytes;
 use parsers::Filter;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::store::{Folder, ObjectRef, StoreError, location};
+use crate::{
+    sink::opensearch::IndexCounts,
+    store::{Folder, ObjectRef, StoreError, location},
+};
 
 /// Entries kept in memory before days are read again.
 const MAX_CACHED: usize = 200_000;
@@ -141,6 +144,9 @@ pub struct Entry {
     pub state: State,
     /// What became of its records.
     pub records: RecordCounts,
+    /// What became of its rows in the index, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexCounts>,
     /// What was asked for: what one of these admits.
     pub filters: Vec<LoadFilter>,
     /// How often it was loaded beside a batch that could not be replaced.
@@ -164,6 +170,54 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// A line that says that the pending rows of an object were indexed later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexedLater {
+    /// Version of the format.
+    pub v: u32,
+    /// The load root.
+    pub bucket: String,
+    /// The object's key below it.
+    pub key: String,
+    /// See [`Entry::etag`].
+    pub etag: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// What became of its rows.
+    pub index: IndexCounts,
+}
+
+impl IndexedLater {
+    /// A line about an object.
+    pub fn new(object: &ObjectRef, index: IndexCounts) -> Self {
+        let ObjectRef { bucket, key, size, etag, .. } = object.clone();
+        Self { v: 1, bucket: bucket.to_string(), key, etag, size, index }
+    }
+
+    /// The lines of each day.
+    pub fn lines(all: impl Iterator<Item = (String, Self)>) -> BTreeMap<String, Vec<u8>> {
+        let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for (day, line) in all {
+            let out = lines.entry(day).or_default();
+            match serde_json::to_writer(&mut *out, &line) {
+                Ok(()) => out.push(b'\n'),
+                Err(error) => unreachable!("a line is plain data: {error}"),
+            }
+        }
+        lines
+    }
+
+    /// The folder of a day, below the state folder.
+    pub fn folder(day: &str) -> String {
+        format!("indexed/v1/day={day}")
+    }
+
+    /// The file of a batch's day, below the state folder.
+    pub fn path(day: &str, batch: &str) -> String {
+        format!("{}/{batch}.ndjson", Self::folder(day))
+    }
+}
+
 /// What the ledger knows of an object, as far as another load needs it.
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -181,6 +235,8 @@ pub struct Known {
     pub rejected: u64,
     /// Why it failed or was not read.
     pub error: Option<Box<Failure>>,
+    /// Rows of it are to be indexed yet.
+    pub pending: bool,
     /// Its rows are in staged files.
     pub staged: bool,
     /// See [`Entry::generation`].
@@ -193,6 +249,10 @@ impl Known {
     /// True if everything was asked for that this filter admits.
     pub fn covers(&self, filter: &Filter) -> bool {
         self.filters.iter().any(|known| known.covers(filter))
+    }
+
+    fn is_any_pending(&self) -> bool {
+        self.pending || self.other.as_ref().is_some_and(|other| other.is_any_pending())
     }
 
     fn has_rows(&self) -> bool {
@@ -274,6 +334,9 @@ impl Ledger {
             for entries in self.day(day, self.after.as_deref()).await? {
                 learn(entries, &mut known);
             }
+            if known.values().any(Known::is_any_pending) {
+                self.learn_indexed(day, &mut known).await?;
+            }
             self.cached += known.len();
             self.days.insert(day.to_owned(), known);
         }
@@ -284,6 +347,32 @@ impl Ledger {
             (known.is_of(object), known.has_rows(), known.generation, covers)
         };
         Ok(all.max_by_key(worth))
+    }
+
+    /// Learns what was indexed later than it was loaded.
+    async fn learn_indexed(
+        &self,
+        day: &str,
+        known: &mut HashMap<u128, Known>,
+    ) -> Result<(), LedgerError> {
+        for later in self.indexed_later(day).await? {
+            let place = xxh3_128(location(&later.bucket, &later.key).as_bytes());
+            let mut next = known.get_mut(&place);
+            while let Some(one) = next {
+                one.pending &= one.etag != xxh3_64(later.etag.as_bytes()) || one.size != later.size;
+                next = one.other.as_deref_mut();
+            }
+        }
+        Ok(())
+    }
+
+    /// What was indexed later than it was loaded, of a day.
+    pub async fn indexed_later(&self, day: &str) -> Result<Vec<IndexedLater>, LedgerError> {
+        let found = self.state.list(&IndexedLater::folder(day), None).await?;
+        let paths = found.into_iter().map(|found| found.path).collect();
+        let files = self.state.read_all(paths).await?;
+        let parsed = files.iter().map(|(path, text)| self.parse(path, text));
+        Ok(parsed.collect::<Result<Vec<Vec<_>>, _>>()?.into_iter().flatten().collect())
     }
 
     /// The entries of a day, batch by batch; of batches whose names come after `after`, if it is
@@ -320,7 +409,7 @@ impl Ledger {
         Ok(entries)
     }
 
-    fn parse(&self, path: &str, text: &Bytes) -> Result<Vec<Entry>, LedgerError> {
+    fn parse<L: DeserializeOwned>(&self, path: &str, text: &Bytes) -> Result<Vec<L>, LedgerError> {
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let entry = |(line, text)| {
             serde_json::from_slice(text).map_err(|source| LedgerError::Line {
@@ -354,6 +443,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
+                pending: entry.index.is_some_and(|index| index.pending > 0),
                 staged: entry.staged,
                 generation: entry.generation,
                 other,

@@ -24,6 +24,7 @@ use crate::{
     batch::{self, BatchError, Destination, Engine, Outcome},
     budget::Budget,
     cpu::Cpu,
+    indexing::{IndexArgs, IndexError},
     inflate::Caps,
     ledger::{Ledger, LedgerError, State},
     progress::Progress,
@@ -56,6 +57,8 @@ pub struct Settings {
     pub caps: Caps,
     /// Names of accounts.
     pub accounts: Arc<Accounts>,
+    /// Where rows are indexed as well.
+    pub index: IndexArgs,
     /// Loads again what is loaded.
     pub force: bool,
     /// Writes nothing.
@@ -106,6 +109,9 @@ pub enum StartError {
     /// A bucket cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -155,6 +161,8 @@ pub(crate) struct Run<'s> {
     pub(crate) report: Report,
     /// Batches to be loaded again, with the objects that asked for it.
     reload: BTreeMap<String, Asked>,
+    /// What is in the lake and is to be indexed, by what was asked for when it was loaded.
+    pending: BTreeMap<String, Batch>,
     /// Objects of each batch that were counted without being read.
     settled: BTreeMap<String, ObjectTotals>,
 }
@@ -250,6 +258,8 @@ impl<'s> Run<'s> {
             }
             _ => Destination::Staged(state.clone()),
         };
+        let index = settings.index.open(&state, &settings.budget, false, settings.dry_run).await?;
+        report.index_url = index.as_ref().map(|index| index.cluster.url().to_owned());
         let selection = Selection {
             source: settings.source,
             filter: settings.filter.clone(),
@@ -257,6 +267,7 @@ impl<'s> Run<'s> {
             ledger: Ledger::new(state),
             sources: sources.clone(),
             beside: matches!(destination, Destination::Staged(_)),
+            indexes: index.is_some(),
         };
         let engine = Engine {
             cpu: Cpu::new(settings.budget.lanes)?,
@@ -264,6 +275,7 @@ impl<'s> Run<'s> {
             caps: settings.caps,
             sources,
             destination,
+            index,
             deadline: None,
             accounts: Arc::clone(&settings.accounts),
             progress: progress.clone(),
@@ -277,6 +289,7 @@ impl<'s> Run<'s> {
             selection,
             report,
             reload: BTreeMap::new(),
+            pending: BTreeMap::new(),
             settled: BTreeMap::new(),
         })
     }
@@ -314,6 +327,10 @@ impl<'s> Run<'s> {
         let done = self.batch(batch).await;
         self.stop_on(done);
         self.selection.ledger.forget();
+        for batch in std::mem::take(&mut self.pending).into_values() {
+            let done = self.batch(batch).await;
+            self.stop_on(done);
+        }
         for (id, asked) in std::mem::take(&mut self.reload) {
             if self.report.stopped.is_some() {
                 unreached += asked.len() as u64;
@@ -404,6 +421,19 @@ impl<'s> Run<'s> {
                 batch.push(Item { object, key, source, fallback: None });
                 return Ok(());
             }
+            Decision::Index { source, filters } => {
+                let pending = self
+                    .pending
+                    .entry(format!("{filters:?}"))
+                    .or_insert_with(|| Batch::to_index(filters.to_vec()));
+                pending.push(Item { object, key, source, fallback: None });
+                if pending.is_full() {
+                    let empty = Batch::to_index(filters.to_vec());
+                    let full = std::mem::replace(pending, empty);
+                    return Box::pin(self.batch(full)).await;
+                }
+                return Ok(());
+            }
             Decision::Reload { batch } => {
                 if self.settings.dry_run {
                     self.report.objects.loaded += 1;
@@ -437,7 +467,9 @@ impl<'s> Run<'s> {
             self.report.objects.failed += objects;
             return Ok(());
         }
+        let index_only = batch.index_only;
         match batch::run(&self.engine, batch).await {
+            Ok(outcome) if index_only => self.add_indexed(outcome),
             Ok(outcome) => self.add(outcome),
             Err(error) => {
                 self.report.objects.failed += objects;
@@ -447,7 +479,30 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    fn add(&mut self, outcome: Outcome) {
+    /// Adds what was indexed of what is in the lake.
+    fn add_indexed(&mut self, mut outcome: Outcome) {
+        self.add_index(&mut outcome);
+        for object in outcome.objects {
+            match object.error {
+                None => self.report.objects.skipped += 1,
+                Some((_, failure)) => self.fail(object.location, failure.what),
+            }
+        }
+    }
+
+    fn add_index(&mut self, outcome: &mut Outcome) {
+        for counts in outcome.objects.iter().filter_map(|object| object.index) {
+            *self.report.index.get_or_insert_default() += counts;
+        }
+        for (reason, count) in std::mem::take(&mut outcome.index_rejects) {
+            *self.report.index_rejects.entry(reason).or_default() += count;
+        }
+        let error = outcome.index_error.take().map(|error| error.what);
+        self.report.index_error = error.or_else(|| self.report.index_error.take());
+    }
+
+    fn add(&mut self, mut outcome: Outcome) {
+        self.add_index(&mut outcome);
         for object in outcome.objects {
             self.report.bytes_in += object.read_bytes;
             self.report.records += object.records;

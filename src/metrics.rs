@@ -22,6 +22,7 @@ type Counter = (&'static str, &'static str, &'static str, u64);
 /// Every counter of a batch.
 fn counters(done: &Done) -> Vec<Counter> {
     let objects = |what| done.objects.get(what).copied().unwrap_or_default();
+    let index = done.index.unwrap_or_default();
     let failures = done.failures();
     let failure = |kind| failures.get(kind).copied().unwrap_or_default();
     vec![
@@ -36,6 +37,11 @@ fn counters(done: &Done) -> Vec<Counter> {
         ("RecordsParquet", "records_parquet_total", "Count", done.records.parquet),
         ("RecordsDuplicate", "records_duplicate_total", "Count", done.records.duplicate),
         ("RecordsRejected", "records_rejected_total", "Count", done.records.rejected),
+        ("DocumentsIndexed", "documents_indexed_total", "Count", index.indexed),
+        ("DocumentsDuplicate", "documents_duplicate_total", "Count", index.duplicate),
+        ("DocumentsRejected", "documents_rejected_total", "Count", index.rejected),
+        ("DocumentsExcluded", "documents_excluded_total", "Count", index.excluded),
+        ("DocumentsPending", "documents_pending_total", "Count", index.pending),
         ("BytesIn", "bytes_in_total", "Bytes", done.bytes),
         ("FailedBody", "failed_body_total", "Count", failure("body")),
         ("FailedNotStarted", "failed_not_started_total", "Count", failure("not_started")),
@@ -55,6 +61,7 @@ pub fn log(done: &Done) {
         records_parquet = done.records.parquet,
         records_duplicate = done.records.duplicate,
         records_rejected = done.records.rejected,
+        index = ?done.index,
         bytes = done.bytes,
         seconds = done.seconds,
         freshness = done.freshness,

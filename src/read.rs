@@ -110,7 +110,8 @@ impl Deadline {
         tries
     }
 
-    fn left(&self) -> Duration {
+    /// How long until then.
+    pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
@@ -129,7 +130,8 @@ impl Deadline {
     }
 }
 
-type Sinks = [mpsc::Sender<Arc<Chunk>>; 2];
+/// Where chunks go.
+pub type Sinks = Vec<mpsc::Sender<Arc<Chunk>>>;
 type Opening = Task<Vec<Result<(Bytes, Body), StoreError>>>;
 
 /// A task that ends when nobody waits for it any more: one that goes on with a request that hangs
@@ -166,10 +168,17 @@ pub async fn read(
     let _feeder = Task::spawn(read_ahead(sources, Arc::clone(items), *budget, deadline, opened));
     let queue = Arc::new(Mutex::new(queue));
     let filters: Arc<[Filter]> = filters.into();
-    let limits = Limits { rows: budget.chunk_rows, input_bytes: budget.chunk_bytes };
+    let limits = Limits {
+        rows: budget.chunk_rows,
+        input_bytes: budget.chunk_bytes,
+        document_bytes: budget.document_bytes,
+    };
     let mut lanes = JoinSet::new();
     for _ in 0..budget.lanes {
-        let rows = Rows::new(limits, Arc::clone(&filters));
+        let mut rows = Rows::new(limits, Arc::clone(&filters));
+        if let Some(index) = &engine.index {
+            rows = rows.with_documents(Arc::clone(&index.indexing));
+        }
         let runner = Runner {
             cpu: engine.cpu.clone(),
             items: Arc::clone(items),

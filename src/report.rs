@@ -19,7 +19,7 @@ use std::{
 use parsers::Accounts;
 use serde::Serialize;
 
-use crate::{ledger::RecordCounts, store::Place};
+use crate::{ledger::RecordCounts, sink::opensearch::IndexCounts, store::Place};
 
 /// Objects of a kind that are named in the summary.
 pub(crate) const NAMED: usize = 20;
@@ -50,6 +50,9 @@ pub struct Report {
     pub by_source: BTreeMap<&'static str, RecordCounts>,
     /// Rows in the lake for each class.
     pub by_class: BTreeMap<&'static str, u64>,
+    /// What became of rows in the index, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexCounts>,
     /// Files written.
     pub files: u64,
     /// Bytes of objects that were read.
@@ -77,6 +80,15 @@ pub struct Report {
     /// Rejected records by reason.
     #[serde(skip)]
     pub rejects: BTreeMap<&'static str, u64>,
+    /// Where the index is.
+    #[serde(skip)]
+    pub index_url: Option<String>,
+    /// Why documents are pending.
+    #[serde(skip)]
+    pub index_error: Option<String>,
+    /// Documents that the server refused, by its reason.
+    #[serde(skip)]
+    pub index_rejects: BTreeMap<String, u64>,
     /// Batches of a killed run that were completed or removed.
     #[serde(skip)]
     pub recovered: usize,
@@ -138,7 +150,10 @@ impl Serialize for Named {
 impl Report {
     /// 0 if everything was loaded; 2 if something failed or was rejected.
     pub fn exit_code(&self, strict: bool) -> u8 {
-        let lost = self.objects.failed > 0 || self.records.rejected > 0 || self.stopped.is_some();
+        let IndexCounts { rejected, pending, .. } = self.index.unwrap_or_default();
+        let lost = self.objects.failed > 0
+            || self.records.rejected + rejected + pending > 0
+            || self.stopped.is_some();
         if lost || (strict && self.objects.unrecognized > 0) { 2 } else { 0 }
     }
 
@@ -178,6 +193,23 @@ impl Report {
             line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
         }
         self.accounts(&mut out);
+        if let Some(counts) = &self.index {
+            let mut text = format!("index     {} new documents", counts.indexed);
+            let others = [
+                (counts.duplicate, "were there"),
+                (counts.rejected, "refused"),
+                (counts.excluded, "not to be indexed"),
+                (counts.pending, "pending"),
+            ];
+            for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, ", {count} {what}");
+            }
+            line(&mut out, format_args!("{text}"));
+            for (reason, count) in &self.index_rejects {
+                line(&mut out, format_args!("  refused: {reason:<20} {count}"));
+            }
+        }
         for (reason, count) in &self.rejects {
             line(&mut out, format_args!("  rejected: {reason:<20} {count}"));
         }
@@ -193,8 +225,14 @@ impl Report {
             ),
         );
         line(&mut out, format_args!("lake      {lake}"));
+        if let Some(url) = &self.index_url {
+            line(&mut out, format_args!("cluster   {url}"));
+        }
         if self.records.rejected + self.rejected_before > 0 {
             line(&mut out, format_args!("rejects   {}", state.join("rejects")));
+        }
+        if self.index.is_some_and(|index| index.rejected > 0) {
+            line(&mut out, format_args!("refused   {}", state.join("index-rejects")));
         }
         line(&mut out, format_args!("{}", self.verdict()));
         out
@@ -233,6 +271,10 @@ impl Report {
                 ),
             );
         }
+        let pending = self.index.map_or(0, |index| index.pending);
+        if let Some(why) = self.index_error.as_ref().filter(|_| pending > 0) {
+            line(&mut out, format_args!("not indexed: {pending} documents: {why}"));
+        }
         if !self.unnamed_accounts.is_empty() {
             let all = &self.unnamed_accounts;
             let first: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
@@ -265,6 +307,23 @@ impl Report {
         }
         if self.records.rejected > 0 {
             lost.push(format!("records in the rejects: {}", self.records.rejected));
+        }
+        let IndexCounts { rejected, pending, .. } = self.index.unwrap_or_default();
+        if lost.is_empty() && rejected + pending > 0 {
+            let mut text = "everything is in the lake, but not in the index".to_owned();
+            if pending > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(
+                    text,
+                    "; documents to be sent again: {pending}, with `trailhound load --only \
+                     opensearch`, or when these paths are loaded again"
+                );
+            }
+            if rejected > 0 {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "; documents that the server refuses: {rejected}");
+            }
+            return text;
         }
         if !lost.is_empty() {
             return format!("not everything is in the lake: {}", lost.join("; "));

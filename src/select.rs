@@ -10,7 +10,10 @@
 //! # Reference
 //! Design section 6.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use parsers::{Filter, ObjectKey, Recognition, Source};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -65,6 +68,13 @@ pub enum Decision {
     },
     /// To be read, by its content if there is no source.
     Load(Option<&'static Source>),
+    /// It is in the lake, and its rows are to be indexed.
+    Index {
+        /// What reads it; none if its content must tell.
+        source: Option<&'static Source>,
+        /// What was asked for when it was loaded.
+        filters: Arc<[Filter]>,
+    },
     /// To be read, with the others of the batch that holds rows of it.
     Reload {
         /// The batch.
@@ -86,6 +96,8 @@ pub struct Selection {
     pub sources: Sources,
     /// What is loaded again goes beside what is there: staged files cannot be replaced.
     pub beside: bool,
+    /// What is not indexed yet is.
+    pub indexes: bool,
 }
 
 impl Selection {
@@ -179,6 +191,9 @@ impl Selection {
         // What was not recognized is in a batch as well: it is told anew with that one.
         if by_content && !beside && matches!(entry.state, State::Unrecognized | State::Excluded) {
             return Ok(Decision::Reload { batch: entry.batch.to_string() });
+        }
+        if self.indexes && known && !force && entry.pending && entry.covers(&self.filter) {
+            return Ok(Decision::Index { source, filters: Arc::clone(&entry.filters) });
         }
         // What has changed replaces the rows of what was there.
         match decide_again(source, entry, &self.filter, force || !known) {
@@ -304,6 +319,8 @@ pub struct Batch {
     pub notes: Vec<Note>,
     /// Which events are wanted: those that one of these admits.
     pub filters: Vec<Filter>,
+    /// Its rows are in the lake, and are to be indexed only.
+    pub index_only: bool,
     /// See [`Entry::generation`].
     pub generation: u32,
     /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
@@ -322,10 +339,16 @@ impl Batch {
             notes: Vec::new(),
             kept: Vec::new(),
             filters: vec![filter],
+            index_only: false,
             generation: 0,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
         }
+    }
+
+    /// An empty batch of what is in the lake and is to be indexed.
+    pub fn to_index(filters: Vec<Filter>) -> Self {
+        Self { filters, index_only: true, ..Self::new(Filter::default()) }
     }
 
     /// Adds an object.
@@ -337,6 +360,12 @@ impl Batch {
     /// True if it should be loaded before more is added.
     pub fn is_full(&self) -> bool {
         self.items.len() + self.notes.len() >= BATCH_OBJECTS || self.bytes >= BATCH_BYTES
+    }
+
+    /// What tells its objects from others.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        let notes = self.notes.iter().map(|note| &note.object);
+        self.items.iter().map(|item| &item.object).chain(notes).map(ObjectRef::id)
     }
 
     /// True if there is nothing in it.
@@ -411,6 +440,7 @@ impl Batch {
         for (day, entries) in entries {
             state.push(Ledger::path(&day, id));
             state.push(rejects_path(&day, id));
+            state.push(index_rejects_path(&day, id));
             for entry in entries {
                 self.generation = self.generation.max(entry.generation);
                 if matches!(entry.state, State::Loaded | State::Failed) {
@@ -429,6 +459,11 @@ impl Batch {
 /// The rejects of a batch's day, below the state folder.
 pub fn rejects_path(day: &str, batch: &str) -> String {
     format!("rejects/v1/day={day}/{batch}.ndjson")
+}
+
+/// The documents of a batch's day that the server refused, below the state folder.
+pub fn index_rejects_path(day: &str, batch: &str) -> String {
+    format!("index-rejects/v1/day={day}/{batch}.ndjson")
 }
 
 /// A batch cannot be loaded again.

@@ -236,7 +236,7 @@ fn common<'a>(
             uid: Some(uid),
             version: Some(ocsf::VERSION),
             product: Product {
-                name: Some("CloudTrail"),
+                name: Some(super::SOURCE.product),
                 vendor_name: Some("AWS"),
                 version: taker.text("eventVersion", record.event_version),
                 feature: Feature { name: category.or(Some("Management, Data, and Insights")) },

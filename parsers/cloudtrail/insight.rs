@@ -57,7 +57,7 @@ pub(super) fn push(
             version: Some(ocsf::VERSION),
             product: FindingProduct {
                 uid: None,
-                name: Some("CloudTrail"),
+                name: Some(super::SOURCE.product),
                 vendor_name: Some("AWS"),
                 version: read.text(record, "eventVersion"),
                 feature: FindingFeature { name: Some("Insight"), uid: None },

@@ -20,7 +20,8 @@ use super::{finding::Context, sequence};
 use crate::{
     ocsf::{
         DnsQuery, Evidence, EvidenceApi, EvidenceConnection, EvidenceResponse, EvidenceUser,
-        FindingResource, Group, Service, json,
+        FindingResource, Group, Service,
+        json::{self, Form},
     },
     tree::{Node, Reader},
 };
@@ -381,7 +382,7 @@ impl<'a> Builder<'a, '_> {
                 while !self.add(&name) {
                     name.push('_');
                 }
-                endpoint.write_json(&mut self.data);
+                endpoint.write_json(Form::Event, &mut self.data);
             }
         }
         if evidence.is_absent() {

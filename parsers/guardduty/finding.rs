@@ -211,7 +211,7 @@ fn product<'a>(
     };
     FindingProduct {
         uid,
-        name: Some("GuardDuty"),
+        name: Some(super::SOURCE.product),
         vendor_name: Some("AWS"),
         version: None,
         feature: FindingFeature {

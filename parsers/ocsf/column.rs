@@ -22,6 +22,8 @@ use arrow::{
     },
 };
 
+use super::json::Form;
+
 mod list;
 mod number;
 mod text;
@@ -170,6 +172,17 @@ impl<'r> Selected<'r> {
     }
 }
 
+/// A value that has no parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaf<'a> {
+    /// A text; of JSON also the spelling of a number.
+    Text(&'a str),
+    /// A whole number, or an instant in milliseconds.
+    Number(i64),
+    /// A boolean.
+    Bool(bool),
+}
+
 /// A column of a class or object.
 pub trait Column: Default + Send + Sync + 'static {
     /// What it holds.
@@ -188,7 +201,10 @@ pub trait Column: Default + Send + Sync + 'static {
     /// The column as an Arrow array of `len` rows.
     fn into_arrow(self, len: usize) -> ArrayRef;
     /// Appends a present value as JSON.
-    fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>);
+    fn write_json(value: &Self::Value<'_>, form: Form, out: &mut Vec<u8>);
+    /// Finds the values at a path such as `actor.user.uid`, through lists. What follows `unmapped`
+    /// or an attribute of kind [`Kind::Json`] is the path in the raw record.
+    fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>));
 }
 
 macro_rules! kinds {

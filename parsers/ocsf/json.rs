@@ -1,15 +1,24 @@
-//! Writes OCSF values as JSON text, in the event form of the mapping (1.3).
+//! Writes OCSF values as JSON text, in one of the two forms of the mapping (1.3).
 //!
 //! # Input
 //! Values of a row: UTF-8 text, numbers, instants in milliseconds.
 //! # Maps to
 //! Compact JSON, appended to a buffer.
 //! # Known gaps
-//! The index form (`flat_object` values as objects, long values cut) comes with OpenSearch.
+//! None.
 //! # Reference
 //! RFC 8259, section 7 for what a string must escape.
 
 use crate::time;
+
+/// Which of the forms of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As OCSF has it: `json_t` is text.
+    Event,
+    /// For an index: `json_t` and `unmapped` are objects for a `flat_object` field.
+    Index,
+}
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -64,4 +73,18 @@ pub fn datetime(ms: i64, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(&time::datetime(ms));
     out.push(b'"');
+}
+
+/// Appends pairs of texts as an object.
+pub fn pairs(pairs: &[(&str, &str)], out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, (key, value)) in pairs.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        string(key, out);
+        out.push(b':');
+        string(value, out);
+    }
+    out.push(b'}');
 }

@@ -15,11 +15,12 @@
 
 pub mod classes;
 pub mod column;
+mod flat;
 pub mod json;
 pub mod table;
 
 pub use classes::*;
-pub use column::{Column, Field, Kind};
+pub use column::{Column, Field, Kind, Leaf};
 pub use table::{Class, Event, Key, Partition, Record, Table, class};
 
 /// The OCSF version of every event that this crate writes (`metadata.version`).

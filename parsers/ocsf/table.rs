@@ -18,7 +18,10 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
-use super::column::{Field, Selected, arrow_fields, structs};
+use super::{
+    column::{Field, Leaf, Selected, arrow_fields, structs},
+    json::Form,
+};
 
 /// The constants of a class.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +119,9 @@ pub trait Event<'a> {
     /// `cloud.account.uid`, or empty.
     fn account(&self) -> &str;
     /// Appends the event as JSON.
-    fn write_json(&self, out: &mut Vec<u8>);
+    fn write_json(&self, form: Form, out: &mut Vec<u8>);
+    /// Finds the values at a path, see [`super::Column::find`].
+    fn find(&self, path: &str, found: &mut dyn FnMut(Leaf<'_>));
 }
 
 /// Rows of one class with their keys.
@@ -234,16 +239,27 @@ macro_rules! object {
             }
 
             /// Appends the object as JSON; it must not be absent.
-            pub fn write_json(&self, out: &mut Vec<u8>) {
+            pub fn write_json(&self, form: $crate::ocsf::json::Form, out: &mut Vec<u8>) {
                 out.push(b'{');
                 $( if !<$column as $crate::ocsf::Column>::is_absent(&self.$field) {
                     out.extend_from_slice(
                         concat!("\"", $crate::attribute!($field), "\":").as_bytes());
-                    <$column as $crate::ocsf::Column>::write_json(&self.$field, out);
+                    <$column as $crate::ocsf::Column>::write_json(&self.$field, form, out);
                     out.push(b',');
                 } )*
                 if let Some(last) = out.last_mut() {
                     *last = b'}';
+                }
+            }
+
+            /// Finds the values at a path, see [`Column::find`]($crate::ocsf::Column::find).
+            pub fn find(&self, path: &str, found: &mut dyn FnMut($crate::ocsf::Leaf<'_>)) {
+                let (name, path) = path.split_once('.').unwrap_or((path, ""));
+                match name {
+                    $( $crate::attribute!($field) => {
+                        <$column as $crate::ocsf::Column>::find(&self.$field, path, found);
+                    } )*
+                    _ => {}
                 }
             }
         }
@@ -324,8 +340,16 @@ macro_rules! object {
                 std::sync::Arc::new($crate::ocsf::column::structs(fields, arrays, nulls))
             }
 
-            fn write_json(value: &$row<'_>, out: &mut Vec<u8>) {
-                value.write_json(out);
+            fn write_json(
+                value: &$row<'_>,
+                form: $crate::ocsf::json::Form,
+                out: &mut Vec<u8>,
+            ) {
+                value.write_json(form, out);
+            }
+
+            fn find(value: &$row<'_>, path: &str, found: &mut dyn FnMut($crate::ocsf::Leaf<'_>)) {
+                value.find(path, found);
             }
         }
     )* };
@@ -437,8 +461,12 @@ macro_rules! classes {
                 self.cloud.account.uid.unwrap_or_default()
             }
 
-            fn write_json(&self, out: &mut Vec<u8>) {
-                $row::write_json(self, out);
+            fn write_json(&self, form: $crate::ocsf::json::Form, out: &mut Vec<u8>) {
+                $row::write_json(self, form, out);
+            }
+
+            fn find(&self, path: &str, found: &mut dyn FnMut($crate::ocsf::Leaf<'_>)) {
+                $row::find(self, path, found);
             }
         } )*
 

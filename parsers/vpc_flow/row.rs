@@ -278,7 +278,7 @@ impl<'a> Fields<'a> {
                 uid: Some(uid),
                 version: Some(ocsf::VERSION),
                 product: Product {
-                    name: Some("Amazon VPC"),
+                    name: Some(super::SOURCE.product),
                     vendor_name: Some("AWS"),
                     version: self.take(Field::Version),
                     feature: Feature { name: Some("Flowlogs") },

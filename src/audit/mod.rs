@@ -78,6 +78,7 @@ pub async fn audit(settings: &Settings, progress: &Progress) -> Result<Report, A
             ledger: Ledger::new(state),
             sources: sources.clone(),
             beside: false,
+            indexes: false,
         },
         hours: Hours::default(),
         newest: None,

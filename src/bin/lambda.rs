@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 use trailhound::{
     config::{LakeArgs, SizeArgs, SourceArgs},
+    indexing::IndexArgs,
     intake::{Done, Failure, Intake, Message},
     metrics,
 };
@@ -45,6 +46,8 @@ struct Settings {
     sources: SourceArgs,
     #[command(flatten)]
     size: SizeArgs,
+    #[command(flatten)]
+    index: IndexArgs,
 }
 
 fn main() -> ExitCode {
@@ -87,8 +90,8 @@ fn run() -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let Settings { lake, sources, size } = &settings;
-        let intake = Box::pin(Intake::open(lake, sources, size)).await;
+        let Settings { lake, sources, size, index } = &settings;
+        let intake = Box::pin(Intake::open(lake, sources, size, index, true)).await;
         let intake = Mutex::new(intake.map_err(|error| error.to_string())?);
         let handle = service_fn(|event: LambdaEvent<Box<RawValue>>| async {
             let LambdaEvent { payload, context } = event;

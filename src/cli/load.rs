@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{interruptible, print};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
+    indexing::IndexArgs,
     inflate::Caps,
     load::{self, Settings},
     progress::Progress,
@@ -52,6 +53,8 @@ pub(super) struct Load {
     size: SizeArgs,
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    index: IndexArgs,
     /// Leave the rows of a lake in a bucket in staged files: `publish` merges them later
     #[arg(long, env = "TRAILHOUND_NO_PUBLISH", value_parser = FalseyValueParser::new())]
     no_publish: bool,
@@ -164,7 +167,8 @@ impl Load {
             lake_access,
             source: self.source,
             filter,
-            budget: self.size.budget().map_err(anyhow::Error::msg)?,
+            budget: self.index.budget(&self.size).map_err(anyhow::Error::msg)?,
+            index: self.index.clone(),
             caps: Caps::default(),
             force: self.force,
             dry_run: self.dry_run,

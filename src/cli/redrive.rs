@@ -20,6 +20,7 @@ use parsers::{
 use super::{interruptible, load, print};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
+    indexing::IndexArgs,
     inflate::Caps,
     load::Settings,
     progress::Progress,
@@ -42,6 +43,8 @@ pub(super) struct Redrive {
     size: SizeArgs,
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    index: IndexArgs,
     /// Also objects that are damaged: a newer version may know more of them
     #[arg(long, env = "TRAILHOUND_FORCE", value_parser = FalseyValueParser::new())]
     force: bool,
@@ -107,7 +110,8 @@ impl Redrive {
             lake_access: self.lake.access(),
             source: None,
             filter: NO_FILTER,
-            budget: self.size.budget().map_err(anyhow::Error::msg)?,
+            budget: self.index.budget(&self.size).map_err(anyhow::Error::msg)?,
+            index: self.index.clone(),
             caps: Caps::default(),
             force: self.force,
             dry_run: self.dry_run,

@@ -5,7 +5,7 @@
 //! # Maps to
 //! A receipt: what became of the rows of each object.
 //! # Known gaps
-//! OpenSearch comes as a further sink.
+//! None.
 //! # Reference
 //! Design section 4.
 
@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use parsers::{Chunk, ocsf::Class};
 use tokio::sync::mpsc::Receiver;
 
+pub mod opensearch;
 pub mod parquet;
 pub mod partition;
 pub mod reject;

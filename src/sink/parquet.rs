@@ -59,6 +59,13 @@ pub struct ParquetReceipt {
     pub files: Vec<StagedFile>,
 }
 
+impl ParquetReceipt {
+    /// No rows of so many objects.
+    pub fn of_none(objects: usize) -> Self {
+        Self { written: vec![0; objects], duplicate: vec![0; objects], files: Vec::new() }
+    }
+}
+
 /// Writes the files of one batch into its workspace.
 pub struct ParquetSink {
     /// Where encoding runs.

@@ -49,6 +49,11 @@ impl ObjectRef {
     pub fn location(&self) -> String {
         location(&self.bucket, &self.key)
     }
+
+    /// What tells an object from others, versions included.
+    pub fn id(&self) -> String {
+        format!("{} {}", self.location(), self.version.as_deref().unwrap_or_default())
+    }
 }
 
 /// The whole path of a key below a load root.

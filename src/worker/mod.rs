@@ -31,6 +31,7 @@ use tokio::{
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs, parse_bytes, parse_seconds},
     event,
+    indexing::IndexArgs,
     intake::{Done, Intake, IntakeError, Message},
     metrics, publish,
 };
@@ -95,6 +96,8 @@ pub struct WorkerArgs {
     sources: SourceArgs,
     #[command(flatten)]
     size: SizeArgs,
+    #[command(flatten)]
+    index: IndexArgs,
 }
 
 /// The worker cannot start, or cannot go on.
@@ -138,7 +141,7 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     if args.publish_every.is_some() {
         size.memory /= 2;
     }
-    let open = Intake::open(&args.lake, &args.sources, &size);
+    let open = Intake::open(&args.lake, &args.sources, &size, &args.index, false);
     let mut intake = Box::pin(open).await?;
     let queue = Arc::new(Queue::open(&args.queue_url).await?);
     let health = Arc::new(Health::default());

@@ -12,6 +12,7 @@ use std::{
 use parsers::{Decode, DecodeError, Detect, Filter, ObjectKey, Rows, Source};
 use trailhound::{
     budget::Budget,
+    indexing::IndexArgs,
     inflate::Caps,
     load::{Settings, load},
     progress::Progress,
@@ -247,6 +248,7 @@ impl Decode for Panicking {
 
 static PANICKING: Source = Source {
     name: "cloudtrail",
+    product: "CloudTrail",
     title: "CloudTrail, with a bug",
     classes: &[],
     kinds: "",
@@ -271,6 +273,7 @@ fn a_panic_in_a_decoder_fails_that_object_and_the_run_goes_on() {
     let lake = bench.lake();
     let settings = Settings {
         accounts: Arc::default(),
+        index: IndexArgs::default(),
         paths: vec![Place::Local(bench.archive())],
         lake: Place::Local(lake.dir.clone()),
         state: Place::Local(lake.state.clone()),

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use trailhound::{
     budget::Budget,
+    indexing::IndexArgs,
     inflate::Caps,
     load::{Settings, load},
     progress::Progress,
@@ -35,7 +36,7 @@ struct Outcome {
 fn read(key: &str, pieces: Vec<Bytes>, window: usize, chunk_rows: usize) -> Outcome {
     let key = ObjectKey::new(key);
     let parsers::Recognition::Source(source) = parsers::detect(&key) else { panic!("{key:?}") };
-    let limits = Limits { rows: chunk_rows, input_bytes: 1 << 20 };
+    let limits = Limits { rows: chunk_rows, input_bytes: 1 << 20, document_bytes: 1 << 20 };
     let mut rows = Rows::new(limits, Arc::new([Filter::default()])).with_json();
     rows.begin_object(0);
     let mut pump =
@@ -168,6 +169,7 @@ fn archive() -> Bench {
 fn load_with(bench: &Bench, lake: &Lake, budget: Budget) -> (Report, Vec<Row>) {
     let settings = Settings {
         accounts: Arc::default(),
+        index: IndexArgs::default(),
         paths: vec![Place::Local(bench.archive())],
         lake: Place::Local(lake.dir.clone()),
         state: Place::Local(lake.state.clone()),
@@ -222,6 +224,9 @@ fn budget() -> impl Strategy<Value = Budget> {
             queued_chunks: 1,
             partition_bytes,
             staged_bytes: partition_bytes,
+            document_bytes: 1 << 20,
+            bulk_bytes: 1 << 20,
+            bulk_requests: 1,
         });
     prop_oneof![1 => by_flags, 3 => small]
 }

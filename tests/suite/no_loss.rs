@@ -13,7 +13,7 @@ use crate::{
 
 /// The events of an object's text, one for each record.
 fn events(source: &str, object: &[u8]) -> Vec<Value> {
-    let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX };
+    let limits = Limits { rows: usize::MAX, input_bytes: usize::MAX, document_bytes: usize::MAX };
     let mut rows = Rows::new(limits, Arc::new([Filter::default()])).with_json();
     let mut decoder = (parsers::source(source).unwrap().decoder)(&ObjectKey::new("").into());
     decoder.decode(object, true, &mut rows).unwrap();

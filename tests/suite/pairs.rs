@@ -126,7 +126,7 @@ const PAIRS: [(&str, &str, &[&str]); 8] = [
 
 /// The event of one raw record that lies in no object.
 fn event(source: &str, raw: &[u8]) -> Value {
-    let limits = Limits { rows: 10, input_bytes: 1 << 20 };
+    let limits = Limits { rows: 10, input_bytes: 1 << 20, document_bytes: 1 << 20 };
     let mut rows = Rows::new(limits, Arc::new([Filter::default()])).with_json();
     let mut decoder = (parsers::source(source).unwrap().decoder)(&ObjectKey::new("").into());
     assert_eq!(decoder.decode(raw, true, &mut rows).unwrap(), raw.len());

@@ -17,7 +17,8 @@ use arrow::{
     datatypes::Field as ArrowField,
 };
 
-use super::{Column, Kind, Selected};
+use super::{Column, Kind, Leaf, Selected};
+use crate::ocsf::json::Form;
 
 /// Row ends in a buffer of values; row `r` is `ends[r - 1]..ends[r]`.
 #[derive(Default)]
@@ -133,14 +134,20 @@ impl<C: Column> Column for List<C> {
         Arc::new(ListArray::new(Arc::new(element), offsets, items, nulls))
     }
 
-    fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
+    fn write_json(value: &Self::Value<'_>, form: Form, out: &mut Vec<u8>) {
         out.push(b'[');
         for (at, member) in value.iter().filter(|member| !C::is_absent(member)).enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            C::write_json(member, out);
+            C::write_json(member, form, out);
         }
         out.push(b']');
+    }
+
+    fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
+        for member in *value {
+            C::find(member, path, found);
+        }
     }
 }

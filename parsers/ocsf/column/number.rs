@@ -16,8 +16,8 @@ use arrow::{
     buffer::{BooleanBuffer, Buffer, NullBuffer},
 };
 
-use super::{Column, Kind, Selected};
-use crate::ocsf::json;
+use super::{Column, Kind, Leaf, Selected};
+use crate::ocsf::json::{self, Form};
 
 /// Says which number a [`Numbers`] column holds.
 pub trait NumberKind: Default + Send + Sync + 'static {
@@ -31,11 +31,17 @@ pub trait NumberKind: Default + Send + Sync + 'static {
 pub trait WriteNumber: Copy + Send + Sync {
     /// Appends it.
     fn write_json(self, kind: Kind, out: &mut Vec<u8>);
+    /// As a whole number, if it is of a kind that has no other.
+    fn whole(self) -> Option<i64>;
 }
 
 impl WriteNumber for i32 {
     fn write_json(self, _: Kind, out: &mut Vec<u8>) {
         json::integer(self.into(), out);
+    }
+
+    fn whole(self) -> Option<i64> {
+        Some(self.into())
     }
 }
 
@@ -47,6 +53,10 @@ impl WriteNumber for i64 {
             json::integer(self, out);
         }
     }
+
+    fn whole(self) -> Option<i64> {
+        Some(self)
+    }
 }
 
 impl WriteNumber for f64 {
@@ -54,6 +64,10 @@ impl WriteNumber for f64 {
     fn write_json(self, _: Kind, out: &mut Vec<u8>) {
         debug_assert!(self.is_finite());
         out.extend_from_slice(self.to_string().as_bytes());
+    }
+
+    fn whole(self) -> Option<i64> {
+        None
     }
 }
 
@@ -116,8 +130,14 @@ impl<K: NumberKind> Column for Numbers<K> {
         Arc::new(array.with_data_type(K::KIND.arrow()))
     }
 
-    fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
+    fn write_json(value: &Self::Value<'_>, _: Form, out: &mut Vec<u8>) {
         value.unwrap_or_default().write_json(K::KIND, out);
+    }
+
+    fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
+        if let (Some(number), "") = (value.and_then(WriteNumber::whole), path) {
+            found(Leaf::Number(number));
+        }
     }
 }
 
@@ -246,9 +266,15 @@ impl Column for Bool {
         Arc::new(BooleanArray::new(self.values.finish(len), self.valid.nulls(len)))
     }
 
-    fn write_json(value: &Option<bool>, out: &mut Vec<u8>) {
+    fn write_json(value: &Option<bool>, _: Form, out: &mut Vec<u8>) {
         let text = if value.unwrap_or_default() { "true" } else { "false" };
         out.extend_from_slice(text.as_bytes());
+    }
+
+    fn find(value: &Option<bool>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
+        if let (Some(value), "") = (*value, path) {
+            found(Leaf::Bool(value));
+        }
     }
 }
 

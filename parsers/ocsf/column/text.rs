@@ -17,8 +17,11 @@ use arrow::{
     datatypes::{Field as ArrowField, Fields, UInt32Type},
 };
 
-use super::{Column, Kind, Selected, list::Ends};
-use crate::ocsf::json;
+use super::{Column, Kind, Leaf, Selected, list::Ends};
+use crate::ocsf::{
+    flat,
+    json::{self, Form},
+};
 
 /// Stands in the codes of a [`Dictionary`] column for an absent value.
 const ABSENT: u32 = u32::MAX;
@@ -247,8 +250,20 @@ impl<K: TextKind> Column for Strings<K> {
         Arc::new(self.values.into_arrow(self.codes))
     }
 
-    fn write_json(value: &Option<&str>, out: &mut Vec<u8>) {
-        json::string(value.unwrap_or_default(), out);
+    fn write_json(value: &Option<&str>, form: Form, out: &mut Vec<u8>) {
+        let text = value.unwrap_or_default();
+        match (K::KIND, form) {
+            (Kind::Json, Form::Index) => flat::data(text, out),
+            _ => json::string(text, out),
+        }
+    }
+
+    fn find(value: &Option<&str>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
+        match *value {
+            Some(text) if path.is_empty() => found(Leaf::Text(text)),
+            Some(raw) if K::KIND == Kind::Json => flat::find(raw, path, found),
+            _ => {}
+        }
     }
 }
 
@@ -324,16 +339,16 @@ impl Column for Unmapped {
         Arc::new(MapArray::new(Arc::new(entries), offsets, pairs, nulls, false))
     }
 
-    fn write_json(value: &Self::Value<'_>, out: &mut Vec<u8>) {
-        out.push(b'{');
-        for (at, (key, value)) in value.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            json::string(key, out);
-            out.push(b':');
-            json::string(value, out);
+    fn write_json(value: &Self::Value<'_>, form: Form, out: &mut Vec<u8>) {
+        match form {
+            Form::Event => json::pairs(value, out),
+            Form::Index => flat::unmapped(value, out),
         }
-        out.push(b'}');
+    }
+
+    fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
+        for (_, text) in value.iter().filter(|(key, _)| *key == path) {
+            found(Leaf::Text(text));
+        }
     }
 }

@@ -1,0 +1,223 @@
+//! Delivers one body: sends it, and sends again what was not taken, until each document has a verdict.
+//!
+//! # Input
+//! A [`Body`].
+//! # Maps to
+//! A verdict for each of its documents. Only what was not taken is sent again; a body that is too
+//! large is halved until it is one document, which alone is refused. Sending twice is safe: the second
+//! time it is a duplicate.
+//! # Known gaps
+//! A document whose request was given up and had been indexed all the same counts as a duplicate.
+//! # Reference
+//! <https://docs.opensearch.org/latest/api-reference/document-apis/bulk/>.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Body, Index,
+    reply::{self, Item},
+};
+use crate::{
+    cluster::{self, ClusterError, Trouble},
+    cpu::Cpu,
+};
+
+/// The pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What became of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Indexed,
+    Duplicate,
+    /// Refused for good, and why.
+    Rejected {
+        status: u16,
+        kind: String,
+        reason: String,
+    },
+    /// To be sent another time.
+    Pending,
+}
+
+/// What an attempt led to.
+enum Answer {
+    Items(Vec<Item>),
+    TooLarge(String),
+    Trouble(ClusterError, Option<Duration>),
+}
+
+/// Sends a body until each of its documents has a verdict.
+pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdict> {
+    let mut verdicts = vec![Verdict::Pending; body.documents.len()];
+    // Numbers of documents that go together.
+    let mut parts: Vec<Vec<usize>> = vec![(0..body.documents.len()).collect()];
+    let mut failures = 0;
+    while let Some(part) = parts.pop() {
+        if index.down().is_some() {
+            break;
+        }
+        let ranges: Vec<_> = part.iter().map(|&at| body.documents[at].range.clone()).collect();
+        let text = gather(&body.text, &ranges);
+        let answer = attempt(index, cpu, text, part.len()).await;
+        let mut again = Vec::new();
+        let mut trouble = None;
+        match answer {
+            Answer::Items(items) => {
+                for (&at, item) in part.iter().zip(items) {
+                    verdicts[at] = match item {
+                        Item::Indexed => Verdict::Indexed,
+                        Item::Duplicate => Verdict::Duplicate,
+                        Item::Rejected { status, kind, reason } => {
+                            Verdict::Rejected { status, kind, reason }
+                        }
+                        Item::Again(kind, said) => {
+                            again.push(at);
+                            trouble.get_or_insert((error_of(index, kind, &said), None));
+                            Verdict::Pending
+                        }
+                    };
+                }
+                if again.len() < part.len() {
+                    index.is_good();
+                    failures = 0;
+                }
+            }
+            Answer::TooLarge(reason) => {
+                if let [only] = part[..] {
+                    let (status, kind) = (413, "too_large".into());
+                    verdicts[only] = Verdict::Rejected { status, kind, reason };
+                } else {
+                    let (front, back) = part.split_at(part.len() / 2);
+                    parts.extend([back.to_vec(), front.to_vec()]);
+                }
+            }
+            Answer::Trouble(error, pause) => {
+                again = part;
+                trouble = Some((error, pause));
+            }
+        }
+        let Some((error, pause)) = trouble else {
+            index.pace.good();
+            continue;
+        };
+        index.pace.bad();
+        tracing::warn!(documents = again.len(), error = error.what, "sent again");
+        if index.is_hopeless(&error) {
+            break;
+        }
+        parts.push(again);
+        failures += 1;
+        let pause = pause.unwrap_or_else(|| random_pause(failures));
+        let _ = in_time(index, tokio::time::sleep(pause)).await;
+    }
+    verdicts
+}
+
+/// What a future gives, unless the time for waiting is up before.
+async fn in_time<R>(index: &Index, work: impl Future<Output = R>) -> Option<R> {
+    match index.until() {
+        Some(until) => tokio::time::timeout_at(until.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer {
+    let _permit = index.pace.permit().await;
+    let body = if index.gzip {
+        match cpu.run(move || cluster::gzip(&text)).await {
+            Ok(body) => body,
+            Err(error) => {
+                let what = error.to_string();
+                return Answer::Trouble(ClusterError { trouble: Trouble::Refused, what }, None);
+            }
+        }
+    } else {
+        text
+    };
+    let sent = in_time(index, index.cluster.bulk(reply::PATH, body, index.gzip)).await;
+    let reply = match sent {
+        Some(Ok(reply)) => reply,
+        Some(Err(error)) => return Answer::Trouble(error, None),
+        None => {
+            let what = format!("OpenSearch at {} has not answered in time", index.cluster.url());
+            return Answer::Trouble(ClusterError { trouble: Trouble::Unreachable, what }, None);
+        }
+    };
+    match reply.status {
+        200 => match reply::items(&reply.body, count) {
+            Ok(items) => Answer::Items(items),
+            Err(why) => {
+                let what = format!("OpenSearch at {}: {why}", index.cluster.url());
+                Answer::Trouble(ClusterError { trouble: Trouble::Busy, what }, reply.retry_after)
+            }
+        },
+        413 => Answer::TooLarge(format!(
+            "the document is larger than the server takes (http.max_content_length): {}",
+            reply.reason()
+        )),
+        _ => Answer::Trouble(index.cluster.error("index", &reply), reply.retry_after),
+    }
+}
+
+fn error_of(index: &Index, trouble: Trouble, said: &str) -> ClusterError {
+    let url = index.cluster.url();
+    let help = match trouble {
+        Trouble::Blocked => "takes no writes: free disk space, or take the block away",
+        Trouble::Denied => {
+            "does not let us index: map our user or role to one that may, see `trailhound setup \
+             opensearch`"
+        }
+        Trouble::Refused => {
+            "has no such index and makes none: let action.auto_create_index admit ocsf-*"
+        }
+        Trouble::Busy | Trouble::Unreachable => "has too much to do",
+    };
+    ClusterError { trouble, what: format!("OpenSearch at {url} {help} ({said})") }
+}
+
+/// The ranges of a text as one: not copied if they are one.
+fn gather(text: &Bytes, ranges: &[Range<usize>]) -> Bytes {
+    let is_one = ranges.windows(2).all(|pair| pair[0].end == pair[1].start);
+    match ranges {
+        [first, .., last] if is_one => text.slice(first.start..last.end),
+        [only] => text.slice(only.clone()),
+        _ => {
+            let mut out = BytesMut::with_capacity(ranges.iter().map(ExactSizeIterator::len).sum());
+            for range in ranges {
+                out.extend_from_slice(&text[range.clone()]);
+            }
+            out.freeze()
+        }
+    }
+}
+
+/// Between half and all of a pause that doubles, so that many do not come again at once.
+fn random_pause(failures: u32) -> Duration {
+    let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(12)).min(LONGEST_PAUSE);
+    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_together_is_not_copied() {
+        let text = Bytes::from_static(b"aabbccdd");
+        let whole = gather(&text, &[0..2, 2..4, 4..8]);
+        assert_eq!(whole.as_ptr(), text.as_ptr());
+        assert_eq!(gather(&text, &[0..2, 4..6, 6..8]), "aaccdd");
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        for (failures, most) in [(1, 200), (2, 400), (5, 3_200), (50, 30_000)] {
+            let pause = random_pause(failures).as_millis();
+            assert!((most / 2..=most).contains(&pause), "{failures}: {pause}");
+        }
+    }
+}
