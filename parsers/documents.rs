@@ -13,16 +13,18 @@
 
 use std::ops::Range;
 
+use arrow::array::RecordBatch;
+use bumpalo::Bump;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    hex,
+    Filter, hex,
     index::{INGESTED_TIME, PIVOTS, Period, Pivot},
     ocsf::{
         CLASSES, Class, Event, Field, Kind, Leaf, Record,
         json::{self, Form},
     },
-    source,
+    reset, source,
     time::DAY_MS,
 };
 
@@ -238,6 +240,41 @@ impl Documents {
             }
         }
         out.extend_from_slice(if out.len() == start { b"}\n" } else { b"}}\n" });
+    }
+
+    /// Appends rows of the lake, of the schema of their class ([`Class::schema`]). `object` is told
+    /// the `metadata.log_name` of each and whether it is to be indexed, and says the number of its
+    /// object. Events that the filter does not admit are not touched.
+    pub fn add_rows<C: Record>(
+        &mut self,
+        indexing: &Indexing,
+        filter: &Filter,
+        rows: &RecordBatch,
+        range: Range<usize>,
+        object: &mut dyn FnMut(&str, bool) -> u32,
+    ) where
+        for<'a> C::Row<'a>: Event<'a, Columns = C>,
+    {
+        let mut arena = Bump::new();
+        for row in range {
+            let event = C::read_row(rows.columns(), row, &arena);
+            if !filter.admits(&event) {
+                continue;
+            }
+            let is_indexed = indexing.admits(&event);
+            let mut number = None;
+            event.find("metadata.log_name", &mut |leaf| {
+                if let Leaf::Text(name) = leaf {
+                    number = Some(object(name, is_indexed));
+                }
+            });
+            let number = number.unwrap_or_else(|| object("", is_indexed));
+            if is_indexed {
+                self.write(indexing, &event);
+                self.keep(number);
+            }
+            reset(&mut arena);
+        }
     }
 
     /// Keeps what was written last as a document.

@@ -51,7 +51,7 @@ impl Default for Filter {
 }
 
 impl Filter {
-    fn admits<'a>(&self, event: &impl Event<'a>) -> bool {
+    pub(crate) fn admits<'a>(&self, event: &impl Event<'a>) -> bool {
         let listed =
             |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
         (self.since..self.until).contains(&event.time())

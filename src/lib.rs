@@ -56,6 +56,7 @@ pub mod cluster;
 pub mod config;
 pub mod cpu;
 pub mod event;
+pub mod fill;
 pub mod indexing;
 pub mod inflate;
 pub mod intake;

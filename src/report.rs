@@ -80,6 +80,9 @@ pub struct Report {
     /// Rejected records by reason.
     #[serde(skip)]
     pub rejects: BTreeMap<&'static str, u64>,
+    /// Only the index was written, from the lake.
+    #[serde(skip)]
+    pub filled: bool,
     /// Where the index is.
     #[serde(skip)]
     pub index_url: Option<String>,
@@ -161,6 +164,9 @@ impl Report {
     pub fn text(&self, lake: &Place, state: &Place) -> String {
         let mut out = String::new();
         let ObjectTotals { loaded, skipped, failed, unrecognized, excluded } = self.objects;
+        if self.filled {
+            return self.filled_text(state);
+        }
         if self.dry_run {
             line(
                 &mut out,
@@ -193,23 +199,7 @@ impl Report {
             line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
         }
         self.accounts(&mut out);
-        if let Some(counts) = &self.index {
-            let mut text = format!("index     {} new documents", counts.indexed);
-            let others = [
-                (counts.duplicate, "were there"),
-                (counts.rejected, "refused"),
-                (counts.excluded, "not to be indexed"),
-                (counts.pending, "pending"),
-            ];
-            for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
-                // Writing to a String cannot fail.
-                let _ = write!(text, ", {count} {what}");
-            }
-            line(&mut out, format_args!("{text}"));
-            for (reason, count) in &self.index_rejects {
-                line(&mut out, format_args!("  refused: {reason:<20} {count}"));
-            }
-        }
+        self.index(&mut out);
         for (reason, count) in &self.rejects {
             line(&mut out, format_args!("  rejected: {reason:<20} {count}"));
         }
@@ -236,6 +226,48 @@ impl Report {
         }
         line(&mut out, format_args!("{}", self.verdict()));
         out
+    }
+
+    /// What was indexed from the lake.
+    fn filled_text(&self, state: &Place) -> String {
+        let mut out = String::new();
+        let (objects, files) = (self.objects.skipped, self.files);
+        let did = if self.dry_run { "dry run: would be indexed: " } else { "" };
+        line(&mut out, format_args!("{did}{objects} objects, in {files} files of the lake"));
+        if self.dry_run {
+            return out;
+        }
+        self.index(&mut out);
+        out += &self.problems();
+        if self.index.is_some_and(|index| index.rejected > 0) {
+            line(&mut out, format_args!("refused   {}", state.join("index-rejects")));
+        }
+        let verdict = if self.exit_code(false) == 0 {
+            "the index has everything of the lake that it is to have"
+        } else {
+            "not everything is in the index: run it again when the cause is gone"
+        };
+        line(&mut out, format_args!("{verdict}"));
+        out
+    }
+
+    fn index(&self, out: &mut String) {
+        let Some(counts) = &self.index else { return };
+        let mut text = format!("index     {} new documents", counts.indexed);
+        let others = [
+            (counts.duplicate, "were there"),
+            (counts.rejected, "refused"),
+            (counts.excluded, "not to be indexed"),
+            (counts.pending, "pending"),
+        ];
+        for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", {count} {what}");
+        }
+        line(out, format_args!("{text}"));
+        for (reason, count) in &self.index_rejects {
+            line(out, format_args!("  refused: {reason:<20} {count}"));
+        }
     }
 
     /// Accounts with most rows first.

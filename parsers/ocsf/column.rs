@@ -22,6 +22,8 @@ use arrow::{
     },
 };
 
+use bumpalo::Bump;
+
 use super::json::Form;
 
 mod list;
@@ -202,6 +204,9 @@ pub trait Column: Default + Send + Sync + 'static {
     fn into_arrow(self, len: usize) -> ArrayRef;
     /// Appends a present value as JSON.
     fn write_json(value: &Self::Value<'_>, form: Form, out: &mut Vec<u8>);
+    /// The value of a row of an array of this column's Arrow type, with texts that are no
+    /// dictionaries.
+    fn read<'a>(array: &'a dyn Array, row: usize, arena: &'a Bump) -> Self::Value<'a>;
     /// Finds the values at a path such as `actor.user.uid`, through lists. What follows `unmapped`
     /// or an attribute of kind [`Kind::Json`] is the path in the raw record.
     fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>));

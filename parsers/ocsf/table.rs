@@ -18,6 +18,8 @@ use arrow::{
     datatypes::{Schema, SchemaRef},
 };
 
+use bumpalo::Bump;
+
 use super::{
     column::{Field, Leaf, Selected, arrow_fields, structs},
     json::Form,
@@ -36,6 +38,8 @@ pub struct Class {
     pub fields: &'static [Field],
     /// An empty table.
     pub table: fn() -> Box<dyn Table>,
+    /// Makes documents of rows of the lake, see [`crate::Documents::add_rows`].
+    pub documents: AddRows,
 }
 
 impl Class {
@@ -49,6 +53,16 @@ impl Class {
 pub fn class(name: &str) -> Option<&'static Class> {
     super::CLASSES.iter().copied().find(|class| class.name == name)
 }
+
+/// See [`crate::Documents::add_rows`].
+pub type AddRows = fn(
+    &mut crate::Documents,
+    &crate::Indexing,
+    &crate::Filter,
+    &RecordBatch,
+    std::ops::Range<usize>,
+    &mut dyn FnMut(&str, bool) -> u32,
+);
 
 /// Where a row belongs in the lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +102,8 @@ pub trait Columns: Default + Send + Sync + 'static {
     fn gather_rows(&mut self, at: usize, from: &Self, rows: &Selected<'_>);
     /// Memory held, in bytes.
     fn row_bytes(&self) -> usize;
+    /// A row of arrays, one for each attribute, see [`super::Column::read`].
+    fn read_row<'a>(arrays: &'a [ArrayRef], row: usize, arena: &'a Bump) -> Self::Row<'a>;
     /// One array for each attribute.
     fn into_arrays(self, len: usize) -> Vec<ArrayRef>;
 }
@@ -297,6 +313,18 @@ macro_rules! object {
                 self.present.bytes() $( + self.$field.bytes() )*
             }
 
+            fn read_row<'a>(
+                arrays: &'a [arrow::array::ArrayRef],
+                row: usize,
+                arena: &'a bumpalo::Bump,
+            ) -> $row<'a> {
+                let mut arrays = arrays.iter();
+                $row { $( $field: match arrays.next() {
+                    Some(array) => <$column as $crate::ocsf::Column>::read(array, row, arena),
+                    None => Default::default(),
+                } ),* }
+            }
+
             fn into_arrays(self, len: usize) -> Vec<arrow::array::ArrayRef> {
                 vec![ $( self.$field.into_arrow(len) ),* ]
             }
@@ -346,6 +374,18 @@ macro_rules! object {
                 out: &mut Vec<u8>,
             ) {
                 value.write_json(form, out);
+            }
+
+            fn read<'a>(
+                array: &'a dyn arrow::array::Array,
+                row: usize,
+                arena: &'a bumpalo::Bump,
+            ) -> $row<'a> {
+                let object = arrow::array::AsArray::as_struct(array);
+                if arrow::array::Array::is_null(object, row) {
+                    return $row::default();
+                }
+                <Self as $crate::ocsf::table::Columns>::read_row(object.columns(), row, arena)
             }
 
             fn find(value: &$row<'_>, path: &str, found: &mut dyn FnMut($crate::ocsf::Leaf<'_>)) {
@@ -426,6 +466,7 @@ macro_rules! classes {
                 name: stringify!($name),
                 caption: $caption,
                 fields: <$columns as $crate::ocsf::table::Columns>::FIELDS,
+                documents: $crate::Documents::add_rows::<$columns>,
                 table: || Box::new($crate::ocsf::table::ClassTable::<$columns>::default()),
             };
 

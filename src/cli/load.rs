@@ -11,13 +11,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, builder::FalseyValueParser};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use parsers::{Filter, SOURCES, Source, time};
 use serde_json::{Value, json};
 
 use super::{interruptible, print};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
+    fill,
     indexing::IndexArgs,
     inflate::Caps,
     load::{self, Settings},
@@ -30,8 +31,12 @@ use crate::{
 pub(super) struct Load {
     /// Files, folders, `s3://bucket/prefix`; what lies below `AWSLogs/` is recognized by its path, the
     /// rest by content
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "only", value_name = "PATH")]
     paths: Vec<Place>,
+    /// Write only the index, from the lake: what is pending, and what was loaded without an index;
+    /// with --force everything
+    #[arg(long, env = "TRAILHOUND_ONLY", conflicts_with = "paths", value_name = "SINK")]
+    only: Option<Only>,
     #[command(flatten)]
     lake: LakeArgs,
     /// Read what is not recognized as this source, and leave out other sources
@@ -73,6 +78,13 @@ pub(super) struct Load {
     /// No progress bar and no summary
     #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
     pub(super) quiet: bool,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Only {
+    /// The index.
+    Opensearch,
 }
 
 /// Merges what was staged.
@@ -126,6 +138,10 @@ impl Load {
         settings: &Settings,
         progress: &Progress,
     ) -> anyhow::Result<Done> {
+        if self.only.is_some() {
+            let report = Box::pin(fill::fill(settings)).await?;
+            return Ok(Done { report, published: None });
+        }
         let report = Box::pin(load::load(settings, progress)).await?;
         let publishes = settings.lake.is_s3() && !self.no_publish && !self.dry_run;
         let published = if publishes { Some(publish(settings, &self.size).await?) } else { None };

@@ -35,7 +35,7 @@ mod output;
 mod recover;
 mod report;
 mod round;
-mod rows;
+pub(crate) mod rows;
 mod survey;
 mod visible;
 

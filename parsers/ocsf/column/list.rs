@@ -12,10 +12,12 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ListArray},
+    array::{Array, ArrayRef, AsArray, ListArray},
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
     datatypes::Field as ArrowField,
 };
+
+use bumpalo::{Bump, collections::Vec as BumpVec};
 
 use super::{Column, Kind, Leaf, Selected};
 use crate::ocsf::json::Form;
@@ -143,6 +145,14 @@ impl<C: Column> Column for List<C> {
             C::write_json(member, form, out);
         }
         out.push(b']');
+    }
+
+    fn read<'a>(array: &'a dyn Array, row: usize, arena: &'a Bump) -> Self::Value<'a> {
+        let list = array.as_list::<i32>();
+        let ends = list.offsets();
+        let items: &'a dyn Array = list.values();
+        let members = (ends[row]..ends[row + 1]).map(|at| C::read(items, at as usize, arena));
+        BumpVec::from_iter_in(members, arena).into_bump_slice()
     }
 
     fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {

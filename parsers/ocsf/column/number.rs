@@ -12,9 +12,11 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray},
+    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray},
     buffer::{BooleanBuffer, Buffer, NullBuffer},
 };
+
+use bumpalo::Bump;
 
 use super::{Column, Kind, Leaf, Selected};
 use crate::ocsf::json::{self, Form};
@@ -132,6 +134,11 @@ impl<K: NumberKind> Column for Numbers<K> {
 
     fn write_json(value: &Self::Value<'_>, _: Form, out: &mut Vec<u8>) {
         value.unwrap_or_default().write_json(K::KIND, out);
+    }
+
+    fn read<'a>(array: &'a dyn Array, row: usize, _: &'a Bump) -> Self::Value<'a> {
+        let numbers = array.as_primitive::<K::Arrow>();
+        numbers.is_valid(row).then(|| numbers.value(row))
     }
 
     fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
@@ -269,6 +276,11 @@ impl Column for Bool {
     fn write_json(value: &Option<bool>, _: Form, out: &mut Vec<u8>) {
         let text = if value.unwrap_or_default() { "true" } else { "false" };
         out.extend_from_slice(text.as_bytes());
+    }
+
+    fn read<'a>(array: &'a dyn Array, row: usize, _: &'a Bump) -> Option<bool> {
+        let values = array.as_boolean();
+        values.is_valid(row).then(|| values.value(row))
     }
 
     fn find(value: &Option<bool>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {

@@ -12,10 +12,15 @@
 use std::{marker::PhantomData, ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, DictionaryArray, MapArray, PrimitiveArray, StringArray, StructArray},
+    array::{
+        Array, ArrayRef, AsArray, DictionaryArray, MapArray, PrimitiveArray, StringArray,
+        StructArray,
+    },
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
     datatypes::{Field as ArrowField, Fields, UInt32Type},
 };
+
+use bumpalo::{Bump, collections::Vec as BumpVec};
 
 use super::{Column, Kind, Leaf, Selected, list::Ends};
 use crate::ocsf::{
@@ -258,6 +263,11 @@ impl<K: TextKind> Column for Strings<K> {
         }
     }
 
+    fn read<'a>(array: &'a dyn Array, row: usize, _: &'a Bump) -> Option<&'a str> {
+        let texts = array.as_string::<i32>();
+        texts.is_valid(row).then(|| texts.value(row))
+    }
+
     fn find(value: &Option<&str>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {
         match *value {
             Some(text) if path.is_empty() => found(Leaf::Text(text)),
@@ -344,6 +354,17 @@ impl Column for Unmapped {
             Form::Event => json::pairs(value, out),
             Form::Index => flat::unmapped(value, out),
         }
+    }
+
+    fn read<'a>(array: &'a dyn Array, row: usize, arena: &'a Bump) -> Self::Value<'a> {
+        let map = array.as_map();
+        let ends = map.offsets();
+        let (keys, values) = (map.keys().as_string::<i32>(), map.values().as_string::<i32>());
+        let pairs = (ends[row]..ends[row + 1]).map(|at| {
+            let at = at as usize;
+            (keys.value(at), values.value(at))
+        });
+        BumpVec::from_iter_in(pairs, arena).into_bump_slice()
     }
 
     fn find(value: &Self::Value<'_>, path: &str, found: &mut dyn FnMut(Leaf<'_>)) {

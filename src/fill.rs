@@ -1,0 +1,353 @@
+//! Indexes what is in the lake and not in the index, from the lake.
+//!
+//! # Input
+//! Ledger and manifests, which tell what is to be indexed and in which files it is; those files.
+//! # Maps to
+//! Documents, the same that a load would have sent; lines in `indexed/` that say so.
+//! # Known gaps
+//! What is known of the objects stays in memory, about 400 bytes each. With a filter nothing is noted:
+//! what was sent is sent again the next time, and is there already.
+//! # Reference
+//! Design section 6.
+
+use std::{
+    collections::{BTreeSet, HashMap, hash_map},
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parsers::{
+    Chunk, Documents, Filter, ObjectCounts, ObjectKey,
+    ocsf::{CLASSES, Class},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    batch::stamp,
+    cpu::{Cpu, Panicked},
+    indexing::IndexError,
+    ledger::{Entry, IndexedLater, Ledger, LedgerError},
+    load::{Settings, StartError, check_state},
+    publish::{
+        manifest::{self, History, HistoryError},
+        rows::fit,
+    },
+    report::Report,
+    select::{index_rejects_path, ledger_day},
+    sink::{
+        Sink, SinkError,
+        opensearch::{Index, IndexCounts, OpenSearchSink},
+    },
+    store::{Folder, ObjectRef, S3, StoreError, scratch},
+};
+
+/// Rows that are read at once.
+const ROWS: usize = 1024;
+
+/// The lake cannot be indexed.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// The places are wrong.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The index cannot be used.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// There is no index.
+    #[error("which index? set --opensearch")]
+    NoIndex,
+    /// Ledger, manifests or files cannot be read, or not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The manifests cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// Refused documents cannot be written.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// Work panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// There are no threads to be had.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// An object whose rows are to be indexed.
+struct Wanted {
+    day: String,
+    object: ObjectRef,
+    /// Its rows, repetitions included.
+    rows: u64,
+}
+
+/// A file with rows that are to be indexed.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    path: String,
+    /// It is in the state folder, else in the lake.
+    staged: bool,
+}
+
+/// Indexes what is pending, and what was loaded without an index; with force everything.
+pub async fn fill(settings: &Settings) -> Result<Report, FillError> {
+    let started = Instant::now();
+    check_state(&settings.lake, &settings.state)?;
+    let s3 = S3::new(settings.lake_access.clone());
+    let lake = Folder::open(&settings.lake, &s3).await?;
+    let state = Folder::open(&settings.state, &s3).await?;
+    let index = settings.index.open(&state, &settings.budget, false, settings.dry_run).await?;
+    let index = index.ok_or(FillError::NoIndex)?;
+    let (wanted, files) = wanted(settings, &state).await?;
+    let mut report = Report {
+        filled: true,
+        dry_run: settings.dry_run,
+        index_url: Some(index.cluster.url().to_owned()),
+        index: Some(IndexCounts::default()),
+        ..Report::default()
+    };
+    report.objects.skipped = wanted.len() as u64;
+    report.files = files.len() as u64;
+    if !settings.dry_run && !files.is_empty() {
+        let fill = Fill { settings, lake, state, index, cpu: Cpu::new(settings.budget.lanes)? };
+        fill.run(wanted, files, &mut report).await?;
+    }
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// What is to be indexed, and the files that have it.
+async fn wanted(
+    settings: &Settings,
+    state: &Folder,
+) -> Result<(Vec<Wanted>, BTreeSet<Source>), FillError> {
+    let ledger = Ledger::new(state.clone());
+    let history = History::read(state).await?;
+    let mut manifests: HashMap<u64, Vec<String>> = HashMap::new();
+    let mut wanted = Vec::new();
+    let mut files = BTreeSet::new();
+    for day in ledger.all_days().await? {
+        let later = ledger.indexed_later(&day).await?;
+        let is_later = |entry: &Entry| {
+            later.iter().any(|line| {
+                (&line.bucket, &line.key, &line.etag, line.size)
+                    == (&entry.bucket, &entry.key, &entry.etag, entry.size)
+            })
+        };
+        for entry in ledger.day(&day, None).await?.into_iter().flatten() {
+            let is_missing = entry.index.is_none_or(|index| index.pending > 0);
+            let rows = entry.records.parquet + entry.records.duplicate;
+            if rows == 0 || !(settings.force || is_missing && !is_later(&entry)) {
+                continue;
+            }
+            for path in &entry.files {
+                match history.merged(path).filter(|_| entry.staged) {
+                    None => {
+                        files.insert(Source { path: path.clone(), staged: entry.staged });
+                    }
+                    Some(sequence) => {
+                        if let hash_map::Entry::Vacant(vacant) = manifests.entry(sequence) {
+                            let manifest = manifest::read(state, sequence).await?;
+                            let files = manifest.map(|manifest| manifest.files).unwrap_or_default();
+                            vacant.insert(files.into_iter().map(|file| file.path).collect());
+                        }
+                        let paths = manifests[&sequence].iter().cloned();
+                        files.extend(paths.map(|path| Source { path, staged: false }));
+                    }
+                }
+            }
+            let Entry { bucket, key, size, etag, version, .. } = entry;
+            let object = ObjectRef { bucket: bucket.into(), key, size, etag, version };
+            wanted.push(Wanted { day: day.clone(), object, rows });
+        }
+    }
+    Ok((wanted, files))
+}
+
+struct Fill<'s> {
+    settings: &'s Settings,
+    lake: Folder,
+    state: Folder,
+    index: Arc<Index>,
+    cpu: Cpu,
+}
+
+impl Fill<'_> {
+    async fn run(
+        &self,
+        wanted: Vec<Wanted>,
+        files: BTreeSet<Source>,
+        report: &mut Report,
+    ) -> Result<(), FillError> {
+        let folder = scratch()?;
+        let objects: Vec<_> = wanted.iter().map(|one| one.object.clone()).collect();
+        // Rows of other objects may be in the same files.
+        let others = ObjectRef {
+            bucket: "".into(),
+            key: String::new(),
+            size: 0,
+            etag: String::new(),
+            version: None,
+        };
+        let days = wanted.iter().map(|one| one.day.clone()).chain(["unknown".into()]);
+        let sink = OpenSearchSink {
+            index: Arc::clone(&self.index),
+            cpu: self.cpu.clone(),
+            workspace: folder.path().to_owned(),
+            objects: objects.iter().cloned().chain([others]).collect(),
+            days: days.collect(),
+            deadline: None,
+        };
+        let names = objects.iter().zip(0..);
+        let names = names
+            .map(|(object, number)| (ObjectKey::new(object.key.clone()).name().to_owned(), number));
+        let names: Arc<HashMap<String, u32>> = Arc::new(names.collect());
+        let (chunks, queue) = mpsc::channel(self.settings.budget.queued_chunks);
+        let sink = tokio::spawn(sink.run(queue));
+        for file in files {
+            let name = if file.staged { &self.state } else { &self.lake }.name(&file.path);
+            let rows = self.read(&file, folder.path(), &names, objects.len() as u32, &chunks);
+            if let Err(why) = rows.await {
+                report.failures.add(name, why);
+                report.objects.failed += 1;
+            }
+        }
+        drop(chunks);
+        let receipt = sink.await.map_err(|error| Panicked(error.to_string()))??;
+        for counts in &receipt.counts {
+            *report.index.get_or_insert_default() += *counts;
+        }
+        report.index_rejects.extend(receipt.reasons);
+        report.index_error = receipt.error.map(|error| error.what);
+        let id = format!("{}-fill-{:08x}", stamp(now_ms()), fastrand::u32(..));
+        for (day, path) in &receipt.rejects {
+            self.state.upload(&index_rejects_path(day, &id), path).await?;
+        }
+        if report.objects.failed > 0 || self.settings.filter != Filter::default() {
+            return Ok(());
+        }
+        let done = wanted.iter().zip(receipt.counts).filter_map(|(one, mut counts)| {
+            let IndexCounts { indexed, duplicate, rejected, excluded, .. } = counts;
+            let repeated = one.rows.saturating_sub(indexed + duplicate + rejected + excluded);
+            counts.duplicate += repeated;
+            let day = ledger_day(&ObjectKey::new(one.object.key.clone()));
+            (counts.pending == 0).then(|| (day, IndexedLater::new(&one.object, counts)))
+        });
+        for (day, lines) in IndexedLater::lines(done) {
+            self.state.write(&IndexedLater::path(&day, &id), lines.into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes documents of the rows of a file. Errors say why it cannot be read.
+    async fn read(
+        &self,
+        file: &Source,
+        folder: &Path,
+        names: &Arc<HashMap<String, u32>>,
+        others: u32,
+        chunks: &mpsc::Sender<Arc<Chunk>>,
+    ) -> Result<(), String> {
+        let class = class_of(file).ok_or("its path does not tell its class")?;
+        let from = if file.staged { &self.state } else { &self.lake };
+        let path: PathBuf = if let Some(folder) = from.local() {
+            folder.join(&file.path)
+        } else {
+            let copy = folder.join("rows.parquet");
+            from.download(&file.path, &copy).await.map_err(|error| error.to_string())?;
+            copy
+        };
+        let open = || {
+            let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
+            builder.with_batch_size(ROWS).build()
+        };
+        let mut reader =
+            open().map_err(|error: parquet::errors::ParquetError| error.to_string())?;
+        let schema = class.schema();
+        loop {
+            let schema = Arc::clone(&schema);
+            let next = self.cpu.run(move || {
+                let rows = reader.next().map(|rows| fit(&rows?, &schema));
+                (reader, rows)
+            });
+            let (returned, rows) = next.await.map_err(|error| error.to_string())?;
+            reader = returned;
+            let Some(rows) = rows else { break };
+            let rows = rows.map_err(|error| error.to_string())?;
+            self.send(class, rows, names, others, chunks).await?;
+        }
+        if from.local().is_none() {
+            std::fs::remove_file(&path).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        class: &'static Class,
+        rows: RecordBatch,
+        names: &Arc<HashMap<String, u32>>,
+        others: u32,
+        chunks: &mpsc::Sender<Arc<Chunk>>,
+    ) -> Result<(), String> {
+        // Few enough at a time that their documents stay within the budget.
+        const AT_ONCE: usize = 128;
+        let rows = Arc::new(rows);
+        for start in (0..rows.num_rows()).step_by(AT_ONCE) {
+            let range = start..rows.num_rows().min(start + AT_ONCE);
+            let (rows, names) = (Arc::clone(&rows), Arc::clone(names));
+            let indexing = Arc::clone(&self.index.indexing);
+            let filter = self.settings.filter.clone();
+            let made = self.cpu.run(move || {
+                let mut documents = Documents::default();
+                let mut unindexed: HashMap<u32, u64> = HashMap::new();
+                let mut object = |name: &str, is_indexed: bool| {
+                    let number = names.get(name).copied().unwrap_or(others);
+                    if !is_indexed {
+                        *unindexed.entry(number).or_default() += 1;
+                    }
+                    number
+                };
+                (class.documents)(&mut documents, &indexing, &filter, &rows, range, &mut object);
+                let counts = unindexed.into_iter().map(|(object, unindexed)| ObjectCounts {
+                    object,
+                    unindexed,
+                    ..ObjectCounts::default()
+                });
+                Chunk {
+                    tables: Vec::new(),
+                    partitions: Vec::new(),
+                    rejects: Vec::new(),
+                    counts: counts.collect(),
+                    documents: Arc::new(documents),
+                }
+            });
+            let chunk = made.await.map_err(|error| error.to_string())?;
+            chunks.send(Arc::new(chunk)).await.map_err(|_| "the index has stopped".to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+/// The class of a file: `.../class=<uid>/...`, or `ext/<prefix>-<uid>/...`.
+fn class_of(file: &Source) -> Option<&'static Class> {
+    let uid = if file.staged {
+        file.path.split('/').find_map(|part| part.strip_prefix("class="))?
+    } else {
+        file.path.split('/').nth(1)?.rsplit('-').next()?
+    };
+    let uid: i32 = uid.parse().ok()?;
+    CLASSES.iter().copied().find(|class| class.uid == uid)
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as i64
+}
