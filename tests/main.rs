@@ -23,6 +23,7 @@ mod suite {
     mod lambda;
     mod no_loss;
     mod nodes;
+    mod opensearch;
     mod pairs;
     mod publish;
     mod reader;

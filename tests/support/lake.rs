@@ -92,6 +92,10 @@ impl Lake {
         lines(&self.state.join("rejects/v1"))
     }
 
+    pub fn index_rejects(&self) -> Vec<Value> {
+        lines(&self.state.join("index-rejects/v1"))
+    }
+
     /// Names of batches that are not committed.
     pub fn open(&self) -> Vec<String> {
         let folder = self.dir.join("_trailhound/open");

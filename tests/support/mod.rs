@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub mod cloud;
+pub mod index;
 mod lake;
 pub mod logs;
 

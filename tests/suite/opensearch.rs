@@ -1,0 +1,374 @@
+//! Every record that is loaded is one document in OpenSearch, whatever the cluster does.
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Bench, Run, event, flow_key, flow_object,
+    cloud::{
+        opensearch::{Node, Version},
+        proxy::{Fault, Proxy},
+    },
+    index::{Index, assert_is_lake, documents, load_at, set_up},
+    load_command, number, padded, records, sample_archive, shared, trail_key, trailhound,
+};
+
+/// 40 calls in four objects, and 60 flows.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    for object in 0..4 {
+        let events: Vec<_> = (object * 10..object * 10 + 10).map(event).collect();
+        bench.put(&trail_key(&format!("o{object}")), records(&events));
+    }
+    bench.put(&flow_key("f"), flow_object(0..60));
+    bench
+}
+
+const ALL: u64 = 100;
+
+/// `load --only opensearch`.
+fn fill(url: &str, bench: &Bench, extra: &[&str]) -> Run {
+    let mut command = trailhound();
+    command.args(["load", "--only", "opensearch", "--json", "--opensearch", url, "--lake"]);
+    Run::of(&command.arg(bench.path("lake")).args(extra).output().unwrap())
+}
+
+/// Asserts that the ledger's counts of each object add up, and are those of the report.
+#[track_caller]
+fn assert_adds_up(run: &Run, bench: &Bench) {
+    let mut sums = serde_json::Map::new();
+    for entry in bench.lake().ledger() {
+        let index = entry["index"].as_object().unwrap_or_else(|| panic!("{entry}"));
+        let rows = number(&entry["records"]["parquet"]) + number(&entry["records"]["duplicate"]);
+        assert_eq!(index.values().map(number).sum::<u64>(), rows, "{entry}");
+        for (what, count) in index {
+            let sum = sums.get(what).map_or(0, number) + number(count);
+            sums.insert(what.clone(), sum.into());
+        }
+    }
+    assert_eq!(Value::Object(sums), run.report["index"]);
+}
+
+#[test]
+fn an_archive_is_in_the_index_as_in_the_lake_and_ten_times_the_same_changes_nothing() {
+    let test = "an_archive_is_in_the_index_as_in_the_lake_and_ten_times_the_same_changes_nothing";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = Bench::new();
+    let lake = bench.lake();
+    let load = |extra: &[&str]| {
+        let mut command = load_command(&sample_archive(), &lake.dir, extra);
+        Run::of(&command.args(["--opensearch", &index.node.url()]).output().unwrap())
+    };
+    let run = load(&[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let rows = run.records("parquet");
+    assert_eq!((run.index("indexed"), run.index("rejected"), run.index("pending")), (rows, 0, 0));
+    assert_eq!(run.index("duplicate"), run.records("duplicate"));
+    assert_is_lake(index.node, &lake);
+    let before = documents(index.node);
+    for _ in 0..9 {
+        let run = load(&["--force"]);
+        assert_eq!((run.code, run.index("indexed")), (0, 0), "{run:?}");
+    }
+    assert!(documents(index.node) == before);
+}
+
+#[test]
+fn what_is_searched_for_is_found() {
+    let Some(index) = Index::alone("what_is_searched_for_is_found") else { return };
+    let bench = Bench::new();
+    let mut from_service = event(1);
+    from_service["sourceIPAddress"] = "AWS Internal".into();
+    let mut call = event(2);
+    let long = "\u{e9}".repeat(40_000);
+    call["requestParameters"] = json!({
+        "bucketName": "secrets", "": "no name", "a..b": 1, "long": long, "n": [{ "x": ["y"] }],
+    });
+    call["additionalEventData"] = json!({ "bytesTransferredOut": 4096.0 });
+    call["sourceIPAddress"] = "203.0.113.77".into();
+    bench.put(&trail_key("a"), records(&[from_service, call]));
+    index.load(&bench, &[]).expect(0, [1, 0], [2, 2, 0]);
+    let found = |query: Value| {
+        let reply = index.node.search("ocsf-all", json!({ "query": query }));
+        number(&reply["hits"]["total"]["value"])
+    };
+    assert_eq!(found(json!({ "term": { "src_endpoint.ip": "203.0.113.0/24" } })), 1);
+    assert_eq!(found(json!({ "term": { "api.request.data.bucketName": "secrets" } })), 1);
+    assert_eq!(found(json!({ "term": { "api.request.data.n.x": "y" } })), 1);
+    assert_eq!(found(json!({ "prefix": { "api.request.data.long": "\u{e9}\u{e9}" } })), 1);
+    let sum = json!({ "size": 0, "aggs": { "out": { "sum": { "field": "pivot.bytes_out" } } } });
+    let sum = index.node.search("ocsf-6003", sum);
+    assert_eq!(sum["aggregations"]["out"]["value"], 4096.0);
+    let document = &documents(index.node)[event(2)["eventID"].as_str().unwrap()];
+    let whole = document["api"]["request"]["data_full"].as_str().unwrap();
+    assert!(whole.contains(&long), "the whole text is in the source");
+}
+
+#[test]
+fn a_choice_of_what_to_index_leaves_the_rest_in_the_lake() {
+    let Some(index) = Index::alone("a_choice_of_what_to_index_leaves_the_rest_in_the_lake") else {
+        return;
+    };
+    let bench = bench();
+    let only = ["--index-only", "network_activity:disposition=Blocked", "--index-only", "guardduty"];
+    let run = index.load(&bench, &only);
+    let blocked = |row: &crate::support::Row| row.event["disposition"] == "Blocked";
+    let blocked = bench.lake().rows().iter().filter(|row| blocked(row)).count() as u64;
+    assert!(blocked > 0 && blocked < 60, "{blocked}");
+    assert_eq!((run.code, run.index("indexed")), (0, blocked), "{run:?}");
+    assert_eq!(run.index("excluded"), ALL - blocked);
+    assert_adds_up(&run, &bench);
+    assert_eq!(index.node.count("ocsf-all"), blocked);
+}
+
+#[test]
+fn what_was_loaded_without_an_index_is_indexed_from_the_lake() {
+    let Some(index) = Index::alone("what_was_loaded_without_an_index_is_indexed_from_the_lake")
+    else {
+        return;
+    };
+    let bench = bench();
+    bench.load(&[]).expect(0, [5, 0], [ALL, ALL, 0]);
+    // The raw logs are not needed.
+    std::fs::remove_dir_all(bench.archive()).unwrap();
+    let url = index.node.url();
+    let dry = fill(&url, &bench, &["--dry-run"]);
+    assert_eq!((dry.code, index.node.call("GET", "/ocsf-all/_count", None).0), (0, 404), "{dry:?}");
+    let run = fill(&url, &bench, &[]);
+    assert_eq!((run.code, run.index("indexed")), (0, ALL), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
+    let again = fill(&url, &bench, &[]);
+    assert_eq!((again.code, again.index("indexed"), again.index("duplicate")), (0, 0, 0));
+    let force = fill(&url, &bench, &["--force"]);
+    assert_eq!((force.code, force.index("duplicate")), (0, ALL), "{force:?}");
+}
+
+/// Loads through a proxy that does this to requests of a bulk, by their number.
+fn load_through(
+    node: &Node,
+    bench: &Bench,
+    fault: impl Fn(u64) -> Fault + Send + Sync + 'static,
+    extra: &[&str],
+) -> (Run, Proxy) {
+    let proxy = Proxy::start(&node.url());
+    let bulks = Arc::new(AtomicU64::new(0));
+    proxy.script(move |_, line| {
+        if line.contains("_bulk") { fault(bulks.fetch_add(1, SeqCst)) } else { Fault::Pass }
+    });
+    (load_at(&proxy.endpoint(), bench, extra), proxy)
+}
+
+#[test]
+fn whatever_becomes_of_an_answer_each_record_is_one_document() {
+    let test = "whatever_becomes_of_an_answer_each_record_is_one_document";
+    let Some(index) = Index::alone(test) else { return };
+    let faults = [
+        ("429", Fault::Status(429)),
+        ("503", Fault::Status(503)),
+        ("502", Fault::Status(502)),
+        ("the answer is lost after the documents were taken", Fault::LoseAnswer),
+        ("the answer breaks off", Fault::Reset(40)),
+        ("the answer ends early, as if it was whole", Fault::Truncate(40)),
+        ("the answer is empty", Fault::Truncate(0)),
+        ("slow", Fault::Slow(200, Duration::from_millis(5))),
+    ];
+    for (what, fault) in faults {
+        set_up(index.node);
+        let bench = bench();
+        let small = ["--opensearch-bulk-size", "64kb"];
+        let (run, proxy) = load_through(
+            index.node,
+            &bench,
+            move |number| if number % 2 == 0 { fault } else { Fault::Pass },
+            &small,
+        );
+        assert_eq!(run.code, 0, "{what}: {run:?}");
+        let taken = run.index("indexed") + run.index("duplicate");
+        assert_eq!((taken, run.index("pending")), (ALL, 0), "{what}: {run:?}");
+        assert_adds_up(&run, &bench);
+        assert_is_lake(index.node, &bench.lake());
+        assert!(proxy.requests().len() > 1, "{what}");
+    }
+}
+
+#[test]
+fn a_cluster_that_is_away_leaves_documents_pending_and_they_are_sent_later() {
+    let test = "a_cluster_that_is_away_leaves_documents_pending_and_they_are_sent_later";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    let no_wait = ["--opensearch-wait", "0s"];
+    let (run, _) = load_through(index.node, &bench, |_| Fault::Status(503), &no_wait);
+    assert_eq!((run.code, run.index("pending")), (2, ALL), "{run:?}");
+    assert_eq!(run.records("parquet"), ALL, "the lake goes on");
+    assert_adds_up(&run, &bench);
+    assert!(run.stderr.contains("cannot index at present"), "{run:?}");
+    // Half of it is taken before the cluster goes away again.
+    let url = index.node.url();
+    let run = fill(&url, &bench, &[]);
+    assert_eq!((run.code, run.index("indexed")), (0, ALL), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
+    assert_eq!(fill(&url, &bench, &[]).index("duplicate"), 0, "it is noted");
+    assert_eq!(index.load(&bench, &[]).objects("skipped"), 5);
+}
+
+#[test]
+fn a_load_of_the_same_paths_sends_what_is_pending() {
+    let Some(index) = Index::alone("a_load_of_the_same_paths_sends_what_is_pending") else { return };
+    let bench = bench();
+    let no_wait = ["--opensearch-wait", "0s"];
+    load_through(index.node, &bench, |_| Fault::Status(429), &no_wait);
+    let before = bench.lake().rows();
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.index("indexed"), run.objects("skipped")), (0, ALL, 5), "{run:?}");
+    assert_eq!(bench.lake().rows(), before);
+    assert_is_lake(index.node, &bench.lake());
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.report["index"].is_null()), (0, true), "it is noted: {run:?}");
+}
+
+#[test]
+fn a_document_that_the_server_refuses_is_in_the_rejects_with_its_reason() {
+    let test = "a_document_that_the_server_refuses_is_in_the_rejects_with_its_reason";
+    let Some(mut node) = Node::start(test, Version::V2_19, &[("http.max_content_length", "1mb")])
+    else {
+        return;
+    };
+    set_up(&node);
+    let bench = bench();
+    // Larger than the server takes, among others that are not.
+    bench.put(&trail_key("large"), records(&[event(100), padded(101, 2 << 20), event(102)]));
+    let run = load_at(&node.url(), &bench, &[]);
+    assert_eq!((run.code, run.index("rejected")), (2, 1), "{run:?}");
+    assert_eq!((run.index("indexed"), run.records("parquet")), (ALL + 2, ALL + 3));
+    assert_adds_up(&run, &bench);
+    let refused = bench.lake().index_rejects();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((&refused[0]["status"], &refused[0]["uid"]), (&413.into(), &event(101)["eventID"]));
+    assert!(refused[0]["key"].as_str().unwrap().ends_with("large.json.gz"), "{}", refused[0]);
+    node.kill();
+}
+
+#[test]
+fn conflicts_with_the_mapping_cost_the_document_and_no_other() {
+    let Some(index) = Index::alone("conflicts_with_the_mapping_cost_the_document_and_no_other")
+    else {
+        return;
+    };
+    let bench = bench();
+    let name = "ocsf-1.1.0-6003-api_activity-2024.05";
+    let mapping = json!({ "mappings": { "properties": { "api": { "properties": {
+        "operation": { "type": "long" } } } } } });
+    assert_eq!(index.node.call("PUT", &format!("/{name}"), Some(mapping)).0, 200);
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.index("rejected"), run.index("indexed")), (2, 40, 60), "{run:?}");
+    assert_adds_up(&run, &bench);
+    let refused = bench.lake().index_rejects();
+    assert_eq!((refused.len(), &refused[0]["type"]), (40, &json!("mapper_parsing_exception")));
+}
+
+#[test]
+fn a_block_on_writing_is_waited_for_and_then_named() {
+    let Some(index) = Index::alone("a_block_on_writing_is_waited_for_and_then_named") else { return };
+    let bench = bench();
+    index.load(&bench, &[]).expect(0, [5, 0], [ALL, ALL, 0]);
+    let block = |on: bool| {
+        let body = json!({ "index.blocks.write": on });
+        assert_eq!(index.node.call("PUT", "/ocsf-*/_settings", Some(body)).0, 200);
+    };
+    block(true);
+    let more: Vec<_> = (200..210).map(event).collect();
+    bench.put(&trail_key("more"), records(&more));
+    let run = index.load(&bench, &["--opensearch-wait", "1s"]);
+    assert_eq!((run.code, run.index("pending")), (2, 10), "{run:?}");
+    assert!(run.stderr.contains("takes no writes") && run.stderr.contains("block"), "{run:?}");
+    block(false);
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.index("indexed")), (0, 10), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
+}
+
+#[test]
+fn a_node_that_is_overloaded_gets_everything_in_the_end() {
+    let test = "a_node_that_is_overloaded_gets_everything_in_the_end";
+    let settings = [("thread_pool.write.size", "1"), ("thread_pool.write.queue_size", "1")];
+    let Some(node) = Node::start(test, Version::V3_8, &settings) else { return };
+    set_up(&node);
+    let bench = Bench::new();
+    for object in 0..40 {
+        bench.put(&flow_key(&format!("f{object}")), flow_object(object * 500..object * 500 + 500));
+    }
+    let run = load_at(&node.url(), &bench, &["--opensearch-bulk-size", "64kb", "--memory", "1gb"]);
+    assert_eq!((run.code, run.index("pending"), run.index("rejected")), (0, 0, 0), "{run:?}");
+    assert_eq!(run.index("indexed") + run.index("duplicate"), 20_000);
+    assert_eq!(node.count("ocsf-4001"), 20_000);
+}
+
+#[test]
+fn a_node_that_dies_in_the_middle_gets_everything_when_it_is_back() {
+    let test = "a_node_that_dies_in_the_middle_gets_everything_when_it_is_back";
+    let Some(mut node) = Node::start(test, Version::V2_19, &[]) else { return };
+    set_up(&node);
+    let bench = Bench::new();
+    for object in 0..40 {
+        bench.put(&flow_key(&format!("f{object}")), flow_object(object * 500..object * 500 + 500));
+    }
+    let mut command: Command = bench.load_command(&["--opensearch-bulk-size", "64kb"]);
+    command.args(["--opensearch", &node.url()]);
+    let load = thread::spawn(move || Run::of(&command.output().unwrap()));
+    thread::sleep(Duration::from_millis(1500));
+    node.kill();
+    node.restart();
+    let run = load.join().unwrap();
+    assert_eq!((run.code, run.index("pending"), run.index("rejected")), (0, 0, 0), "{run:?}");
+    assert_eq!(node.count("ocsf-4001"), 20_000);
+}
+
+#[test]
+fn who_we_are_and_whom_we_trust_is_told_in_one_sentence() {
+    let test = "who_we_are_and_whom_we_trust_is_told_in_one_sentence";
+    let Some(node) = Node::shared_secure(test) else { return };
+    let bench = bench();
+    let load = |url: &str, password: &str, ca: bool| {
+        let mut command = bench.load_command(&["--opensearch", url, "--opensearch-user", "admin"]);
+        command.env("TRAILHOUND_OPENSEARCH_PASSWORD", password);
+        if ca {
+            command.arg("--opensearch-ca").arg(node.ca());
+        }
+        Run::of(&command.output().unwrap())
+    };
+    let run = load(&node.url(), "wrong-secret", true);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("check credentials"), "{run:?}");
+    assert!(!run.stderr.contains("wrong-secret"), "{run:?}");
+    let run = load(&node.url(), "admin", false);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("--opensearch-ca"), "{run:?}");
+    let run = load(&node.by_another_name().url(), "admin", true);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("certificate"), "{run:?}");
+    assert!(bench.lake().files().is_empty(), "nothing was begun");
+}
+
+#[test]
+fn real_logs_lose_no_document() {
+    let Some(index) = Index::alone("real_logs_lose_no_document") else { return };
+    let Some(corpus) = shared("real_logs_lose_no_document", "corpus/dev") else { return };
+    let bench = Bench::new();
+    let lake = bench.lake();
+    let mut command = load_command(&corpus, &lake.dir, &["--opensearch", &index.node.url()]);
+    let run = Run::of(&command.output().unwrap());
+    assert_eq!((run.index("rejected"), run.index("pending")), (0, 0), "{run:?}");
+    assert_eq!(run.index("indexed"), index.node.count("ocsf-all"));
+    let uids: std::collections::BTreeSet<_> =
+        lake.rows().iter().map(|row| row.uid().to_owned()).collect();
+    assert_eq!(run.index("indexed"), uids.len() as u64);
+}

@@ -1,0 +1,142 @@
+//! An OpenSearch node that one test at a time has for itself, and what its documents should be.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Bench, Lake, Run, load_command,
+    cloud::opensearch::Node,
+    number, trailhound,
+};
+
+/// The shared node, set up and empty.
+pub struct Index {
+    pub node: &'static Node,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Index {
+    pub fn alone(test: &str) -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let node = Node::shared(test)?;
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        set_up(node);
+        Some(Self { node, _alone: alone })
+    }
+
+    /// Loads a bench's archive into its lake and this index.
+    pub fn load(&self, bench: &Bench, extra: &[&str]) -> Run {
+        load_at(&self.node.url(), bench, extra)
+    }
+}
+
+/// Removes every document, and installs the templates.
+pub fn set_up(node: &Node) {
+    // On a cluster of the user's own this would be the loss of what is there.
+    if std::env::var_os("TRAILHOUND_TEST_OPENSEARCH").is_some() {
+        let found = node.get("GET", "/_cat/indices/ocsf-*?format=json", None);
+        let foreign = |index: &Value| !index["index"].as_str().unwrap().contains("-1.1.0-");
+        let real = found.as_array().unwrap().iter().any(foreign);
+        assert!(!real, "the tests delete ocsf-*: {found}");
+    }
+    for pattern in ["ocsf-*", "trailhound-*"] {
+        node.get("DELETE", &format!("/{pattern}?expand_wildcards=all"), None);
+    }
+    let mut setup = trailhound();
+    setup.args(["setup", "opensearch", "--opensearch", &node.url()]);
+    let output = setup.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Loads a bench's archive into its lake and the index at an address.
+pub fn load_at(url: &str, bench: &Bench, extra: &[&str]) -> Run {
+    let mut command = load_command(&bench.archive(), &bench.path("lake"), extra);
+    Run::of(&command.args(["--opensearch", url]).output().unwrap())
+}
+
+impl Run {
+    /// How many documents became this.
+    pub fn index(&self, what: &str) -> u64 {
+        number(&self.report["index"][what])
+    }
+}
+
+/// Every document by its id.
+pub fn documents(node: &Node) -> BTreeMap<String, Value> {
+    let all = node.documents("ocsf-all");
+    let count = all.len();
+    let by_id: BTreeMap<_, _> = all
+        .into_iter()
+        .map(|mut hit| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].take()))
+        .collect();
+    assert_eq!(by_id.len(), count, "a document is in two indexes");
+    by_id
+}
+
+/// Asserts that the index has the rows of a lake, each once, and nothing else.
+#[track_caller]
+pub fn assert_is_lake(node: &Node, lake: &Lake) {
+    let mut documents = documents(node);
+    for row in lake.rows() {
+        let mut document = documents.remove(row.uid()).unwrap_or_else(|| panic!("{row:?} is not there"));
+        let object = document.as_object_mut().unwrap();
+        assert!(object.remove("ingested_time").unwrap().is_i64());
+        object.remove("pivot");
+        let mut expected = row.event.clone();
+        index_form(&mut expected);
+        // Of an event that was delivered in two objects either may have come first.
+        for one in [&mut document, &mut expected] {
+            one["metadata"].as_object_mut().unwrap().remove("log_name");
+        }
+        assert_eq!(document, expected);
+    }
+    assert!(documents.is_empty(), "these are not in the lake: {:?}", documents.keys());
+}
+
+/// An event in its index form (mapping 1.3, J2 to J4), for values that are not too long.
+fn index_form(event: &mut Value) {
+    match event {
+        Value::Object(members) => {
+            for (name, value) in members.iter_mut() {
+                match (name.as_str(), &mut *value) {
+                    ("data", Value::String(raw)) => *value = flat(raw),
+                    ("unmapped", Value::Object(pairs)) => *value = named(pairs),
+                    _ => index_form(value),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(index_form),
+        _ => {}
+    }
+}
+
+fn flat(raw: &str) -> Value {
+    match serde_json::from_str(raw).unwrap() {
+        Value::Object(members) => named(&members),
+        Value::String(text) => json!({ "value": text }),
+        _ => json!({ "value": raw }),
+    }
+}
+
+fn named(members: &Map<String, Value>) -> Value {
+    let part = |part: &str| if part.is_empty() { "_".to_owned() } else { part.to_owned() };
+    let name = |name: &str| name.split('.').map(part).collect::<Vec<_>>().join(".");
+    let inner = |value: &Value| match value {
+        Value::Object(members) => named(members),
+        Value::Array(list) => list.iter().map(named_element).collect(),
+        other => other.clone(),
+    };
+    members.iter().map(|(key, value)| (name(key), inner(value))).collect::<Map<_, _>>().into()
+}
+
+fn named_element(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => named(members),
+        Value::Array(list) => list.iter().map(named_element).collect(),
+        other => other.clone(),
+    }
+}
