@@ -28,11 +28,13 @@ mod audit;
 mod load;
 mod publish;
 mod redrive;
+mod setup;
 
 use audit::Audit;
 use load::Load;
 use publish::Publish;
 use redrive::Redrive;
+use setup::{Expire, Setup, Templates};
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
 #[derive(Debug, Parser)]
@@ -69,6 +71,16 @@ enum Command {
     /// Exit status: 0 when nothing failed or was rejected this time; 2 when something did; 1 when it
     /// could not start.
     Redrive(Box<Redrive>),
+    /// Make a cluster ready for events
+    Setup(Setup),
+    /// Delete indexes whose last event is old
+    ///
+    /// By the day or month in an index's name; names that are not exactly Trailhound's are left alone.
+    /// Exit status: 0 when nothing is left to do; 2 when an index could not be deleted; 1 when it could
+    /// not start.
+    Expire(Box<Expire>),
+    /// Write OpenSearch's index templates and lifecycle policies as files, for other tools
+    Templates(Templates),
     /// List the log sources
     Sources {
         /// Also what of each source is mapped, to what, and the known gaps
@@ -100,6 +112,9 @@ impl Cli {
             Command::Publish(args) => args.run(),
             Command::Audit(args) => args.run(),
             Command::Redrive(args) => args.run(),
+            Command::Setup(args) => args.run(),
+            Command::Expire(args) => args.run(),
+            Command::Templates(args) => args.run(),
             Command::Sources { kinds } => {
                 let mut out = String::new();
                 for source in SOURCES {
@@ -188,14 +203,17 @@ mod tests {
 
     use super::*;
 
+    /// What has no variable: what is asked for each time, by somebody who looks.
+    const WITHOUT: [&str; 4] = ["help", "version", "kinds", "yes"];
+
     #[test]
     fn the_table_of_flags_is_sound_and_each_has_its_variable() {
         let mut command = Cli::command();
         command.build();
-        for command in command.get_subcommands() {
-            for flag in command
-                .get_opts()
-                .filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version" | "kinds"))
+        let mut commands: Vec<&clap::Command> = command.get_subcommands().collect();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            for flag in command.get_opts().filter(|flag| !WITHOUT.contains(&flag.get_id().as_str()))
             {
                 let name = flag.get_long().unwrap().to_uppercase().replace('-', "_");
                 let variable = flag.get_env().and_then(|name| name.to_str());

@@ -71,6 +71,7 @@ pub mod read;
 pub mod redrive;
 pub mod report;
 pub mod select;
+pub mod setup;
 pub mod sink;
 pub mod store;
 pub mod worker;
