@@ -29,6 +29,7 @@ use crate::{
     budget::Budget,
     cluster::{ClusterArgs, ClusterError},
     config::{SizeArgs, parse_bytes, parse_seconds},
+    setup,
     sink::opensearch::Index,
     store::{Folder, StoreError},
 };
@@ -154,6 +155,20 @@ impl IndexArgs {
         dry_run: bool,
     ) -> Result<Option<Arc<Index>>, IndexError> {
         let Some(cluster) = self.cluster.cluster().await? else { return Ok(None) };
+        match setup::installed(&cluster).await {
+            Ok(true) => {}
+            // Without them the server guesses what fields are, and refuses what it has guessed wrong.
+            Ok(false) => {
+                return Err(IndexError::Setting(format!(
+                    "OpenSearch at {0} is not set up: run `trailhound setup opensearch --opensearch \
+                     {0}` first",
+                    cluster.url()
+                )));
+            }
+            // The lake goes on, and what is pending is sent later.
+            Err(error) if error.trouble.passes() => tracing::warn!(error = error.what, "no index"),
+            Err(error) => return Err(error.into()),
+        }
         let periods = self.periods(state, cluster.is_serverless(), dry_run).await?;
         let rules = Rules { only: self.index_only.clone(), except: self.index_except.clone() };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

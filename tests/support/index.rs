@@ -7,11 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Bench, Lake, Run, load_command,
-    cloud::opensearch::Node,
-    number, trailhound,
-};
+use super::{Bench, Lake, Run, cloud::opensearch::Node, load_command, number, trailhound};
 
 /// The shared node, set up and empty.
 pub struct Index {
@@ -82,7 +78,8 @@ pub fn documents(node: &Node) -> BTreeMap<String, Value> {
 pub fn assert_is_lake(node: &Node, lake: &Lake) {
     let mut documents = documents(node);
     for row in lake.rows() {
-        let mut document = documents.remove(row.uid()).unwrap_or_else(|| panic!("{row:?} is not there"));
+        let mut document =
+            documents.remove(row.uid()).unwrap_or_else(|| panic!("{row:?} is not there"));
         let object = document.as_object_mut().unwrap();
         assert!(object.remove("ingested_time").unwrap().is_i64());
         object.remove("pivot");
