@@ -69,7 +69,7 @@ fn node_has_the_settings_of_its_test() {
 fn shared_node_answers() {
     let Some(node) = Node::shared("shared_node_answers") else { return };
     let index = unique("events");
-    create(node, &index, 0..3);
+    assert_eq!(create(node, &index, 0..3), [201; 3]);
     let query = json!({ "query": { "range": { "number": { "gte": 1 } } } });
     assert_eq!(node.search(&index, query)["hits"]["total"]["value"], 2);
     assert_eq!(node.count("no-such-index-*"), 0);

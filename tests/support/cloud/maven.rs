@@ -80,12 +80,13 @@ pub fn cache(name: &str, description: &str) -> PathBuf {
 /// is renamed once it is complete, so that nobody sees a part of it.
 pub fn once(folder: &Path, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
     fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    let lock = File::create(folder.with_extension("lock")).unwrap();
+    let beside = |what: &str| PathBuf::from(format!("{}.{what}", folder.display()));
+    let lock = File::create(beside("lock")).unwrap();
     lock.lock().unwrap();
     if folder.is_dir() {
         return Ok(());
     }
-    let arriving = folder.with_extension("arriving");
+    let arriving = beside("arriving");
     let _ = fs::remove_dir_all(&arriving);
     fs::create_dir_all(&arriving).unwrap();
     make(&arriving)?;

@@ -292,7 +292,10 @@ impl Node {
         own.process.kill();
         let mut settings = own.settings.clone();
         settings.push(("http.port".to_owned(), own.process.address.port().to_string()));
-        own.process = own.installed.start(own.home.path(), &settings).unwrap();
+        let start = || own.installed.start(own.home.path(), &settings);
+        // In between, the port may have been somebody else's.
+        let process = start().or_else(|_| start()).unwrap();
+        own.process = process;
         self.wait().unwrap();
     }
 
