@@ -119,6 +119,8 @@ pub struct ObjectOutcome {
 /// What a batch became.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// Its name.
+    pub batch: String,
     /// For each object.
     pub objects: Vec<ObjectOutcome>,
     /// Rows in the lake for each class.
@@ -146,10 +148,27 @@ pub async fn run(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchErro
     if batch.index_only {
         return into_index(engine, batch).await;
     }
-    match &engine.destination {
-        Destination::Lake(places) => into_lake(engine, places, batch).await,
-        Destination::Staged(state) => into_stage(engine, state, batch).await,
+    let (lake, outcome) = match &engine.destination {
+        Destination::Lake(places) => {
+            (places.lake.display().to_string(), into_lake(engine, places, batch).await?)
+        }
+        Destination::Staged(state) => (state.name(""), into_stage(engine, state, batch).await?),
+    };
+    if let Some(index) = &engine.index
+        && engine.deadline.as_ref().is_none_or(|deadline| deadline.left() > SUMMARY)
+    {
+        index.summarize(&lake, now_ms(), &outcome).await;
     }
+    Ok(outcome)
+}
+
+/// A summary is not begun if less time than this is left.
+const SUMMARY: Duration = Duration::from_secs(4);
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as i64
 }
 
 async fn into_lake(
@@ -165,7 +184,7 @@ async fn into_lake(
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
     let layout = Layout::Published { source_prefix: "trailhound".into() };
     let answers = run_stages(engine, layout, workspace.dir(), &id, &batch, &items).await?;
-    let outcome = outcome(&items, &answers);
+    let outcome = Outcome { batch: id.clone(), ..outcome(&items, &answers) };
     let entries = entries(&id, &batch, &items, &outcome, &answers.parquet, None);
     let mut plan = plan(&id, &batch, &answers, &entries);
     let lake = places.lake.clone();
@@ -191,7 +210,8 @@ async fn into_stage(
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
     let started = Instant::now();
     let answers = run_stages(engine, Layout::Staged, scratch.path(), &id, &batch, &items).await?;
-    let outcome = Outcome { reading: started.elapsed(), ..outcome(&items, &answers) };
+    let (batch_id, reading) = (id.clone(), started.elapsed());
+    let outcome = Outcome { batch: batch_id, reading, ..outcome(&items, &answers) };
     let started = items.iter().zip(&outcome.objects).filter(|(_, result)| result.started);
     let days = started.map(|(item, _)| ledger_day(&item.key));
     let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));

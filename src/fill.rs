@@ -27,7 +27,7 @@ use parsers::{
 use tokio::sync::mpsc;
 
 use crate::{
-    batch::stamp,
+    batch::{now_ms, stamp},
     cpu::{Cpu, Panicked},
     indexing::IndexError,
     ledger::{Entry, IndexedLater, Ledger, LedgerError},
@@ -345,9 +345,4 @@ fn class_of(file: &Source) -> Option<&'static Class> {
     };
     let uid: i32 = uid.parse().ok()?;
     CLASSES.iter().copied().find(|class| class.uid == uid)
-}
-
-fn now_ms() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.unwrap_or_default().as_millis() as i64
 }

@@ -10,11 +10,7 @@
 //! # Reference
 //! Design section 6.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -26,6 +22,7 @@ use parsers::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    batch::now_ms,
     budget::Budget,
     cluster::{ClusterArgs, ClusterError},
     config::{SizeArgs, parse_bytes, parse_seconds},
@@ -171,8 +168,7 @@ impl IndexArgs {
         }
         let periods = self.periods(state, cluster.is_serverless(), dry_run).await?;
         let rules = Rules { only: self.index_only.clone(), except: self.index_except.clone() };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let indexing = Arc::new(Indexing::new(now.as_millis() as i64, rules, &periods));
+        let indexing = Arc::new(Indexing::new(now_ms(), rules, &periods));
         Ok(Some(Arc::new(Index::new(
             cluster,
             indexing,

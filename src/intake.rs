@@ -16,14 +16,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use parsers::{Filter, ObjectKey};
 use tokio::task::JoinSet;
 
 use crate::{
-    batch::{self, Destination, Engine, ObjectOutcome, Outcome, stamp},
+    batch::{self, Destination, Engine, ObjectOutcome, Outcome, now_ms, stamp},
     config::{LakeArgs, SizeArgs, SourceArgs},
     cpu::Cpu,
     event::{self, Created},
@@ -525,10 +525,6 @@ fn kind_of(kind: Kind) -> Failure {
         Kind::Missing | Kind::Denied | Kind::Other => Failure::Unreadable,
         Kind::Transient | Kind::Configuration | Kind::Changed => Failure::Transient,
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64
 }
 
 /// One line an object.

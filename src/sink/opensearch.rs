@@ -38,6 +38,7 @@ use crate::{
 mod bulk;
 mod pace;
 mod reply;
+pub mod summary;
 
 /// An index that batches write to.
 pub struct Index {

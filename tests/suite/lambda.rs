@@ -26,6 +26,7 @@ use crate::support::{
 mod again;
 mod deadline;
 mod failures;
+mod index;
 mod network;
 mod start;
 
