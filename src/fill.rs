@@ -225,6 +225,7 @@ impl Fill<'_> {
             *report.index.get_or_insert_default() += *counts;
         }
         report.index_rejects.extend(receipt.reasons);
+        report.index_bytes = Some(self.index.sent_bytes());
         report.index_error = receipt.error.map(|error| error.what);
         let id = format!("{}-fill-{:08x}", stamp(now_ms()), fastrand::u32(..));
         for (day, path) in &receipt.rejects {

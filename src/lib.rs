@@ -12,7 +12,7 @@
 //!      v
 //! lane.rs: pump.rs(object) = inflate.rs (capped) -> window -> Decode -> Rows -> Chunk   rayon
 //!      v bounded channels
-//! sink/parquet.rs (partition.rs: dedupe, sort; encode)      sink/reject.rs
+//! sink/parquet.rs (partition.rs: dedupe, sort; encode)   sink/opensearch/ (bulk)   sink/reject.rs
 //!      \---- receipts ---- commit, ledger last ---- report.rs, exit code; answer to the queue
 //!            a lake of this machine: files of partitions, by renames (workspace.rs)
 //!            a lake in a bucket: one staged file for each class --- publish/ ---> partitions
@@ -20,12 +20,13 @@
 //!
 //! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
 //! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
-//! `audit/` holds archives against the ledger, `redrive.rs` loads again what failed, `metrics.rs`
-//! counts. The `parsers` crate maps bytes to OCSF.
+//! `cluster.rs` is a cluster as one principal, `indexing.rs` says what is indexed of a lake, `fill.rs`
+//! indexes from the lake what is pending, `setup/` makes a cluster ready. `audit/` holds archives
+//! against the ledger, `redrive.rs` loads again what failed, `metrics.rs` counts. The `parsers` crate maps bytes to OCSF.
 //!
 //! # Known gaps
 //!
-//! OpenSearch and queries are not there yet.
+//! Queries are not there yet.
 //!
 //! # Invariants
 //!
@@ -35,9 +36,10 @@
 //!    by a filter, or in the rejects with its reason and position:
 //!    `in = parquet + duplicate + rejected + excluded`, for every object.
 //! 3. An object counts as loaded, and a message is acknowledged, only after every sink has returned
-//!    its receipt and the batch is committed. What is delivered twice is in the published lake once.
-//! 4. Loading the same object again yields the same `metadata.uid`s; the number of lanes, jobs and
-//!    memory change neither the set of rows of a partition nor the counts.
+//!    its receipt and the batch is committed. What is delivered twice is in the published lake once,
+//!    and once in the index. What the index does not take at present is pending in the ledger.
+//! 4. Loading the same object again yields the same `metadata.uid`s, which are the ids of documents;
+//!    the number of lanes, jobs and memory change neither the set of rows of a partition nor the counts.
 //! 5. Every buffer has a bound in bytes and one owner, from `budget.rs`. Peak memory does not
 //!    depend on the size of an object.
 //! 6. No async task computes for longer than 500 us; no CPU task waits.

@@ -134,6 +134,7 @@ pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, St
     let mut run = Run::start(settings, progress).await?;
     run.all().await;
     run.report.seconds = started.elapsed().as_secs_f64();
+    run.report.index_bytes = run.engine.index.as_ref().map(|index| index.sent_bytes());
     Ok(run.report)
 }
 
@@ -455,7 +456,9 @@ impl<'s> Run<'s> {
 
     /// Loads a batch.
     pub(crate) async fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
-        if self.settings.dry_run {
+        if self.settings.dry_run && batch.index_only {
+            self.report.objects.skipped += batch.items.len() as u64;
+        } else if self.settings.dry_run {
             self.report.objects.loaded += batch.items.len() as u64;
             self.report.bytes_in += batch.items.iter().map(|item| item.object.size).sum::<u64>();
         }

@@ -53,6 +53,9 @@ pub struct Report {
     /// What became of rows in the index, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexCounts>,
+    /// Bytes sent to the index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index_bytes: Option<u64>,
     /// Files written.
     pub files: u64,
     /// Bytes of objects that were read.
@@ -263,6 +266,10 @@ impl Report {
         for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
             // Writing to a String cannot fail.
             let _ = write!(text, ", {count} {what}");
+        }
+        if let Some(bytes) = self.index_bytes {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", {:.1} MB sent", bytes as f64 / 1e6);
         }
         line(out, format_args!("{text}"));
         for (reason, count) in &self.index_rejects {

@@ -16,7 +16,10 @@ use std::{
     fs::File,
     io::{BufWriter, Write},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -56,6 +59,7 @@ pub struct Index {
     pub patience: Duration,
     pace: Pace,
     health: Mutex<Health>,
+    sent: AtomicU64,
 }
 
 /// How the cluster has answered lately.
@@ -80,7 +84,8 @@ impl Index {
     ) -> Self {
         let health = Mutex::new(Health { good: Instant::now(), down: None, until: None });
         let (bulk_bytes, pace) = (budget.bulk_bytes, Pace::new(budget.bulk_requests));
-        Self { cluster, indexing, state, gzip, bulk_bytes, patience, pace, health }
+        let sent = AtomicU64::new(0);
+        Self { cluster, indexing, state, gzip, bulk_bytes, patience, pace, health, sent }
     }
 
     /// A new batch begins: what passes by itself may have passed, and is tried once more. With a
@@ -93,6 +98,11 @@ impl Index {
         } else if health.down.is_none() {
             health.good = Instant::now();
         }
+    }
+
+    /// Bytes of requests so far, as they were sent.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {

@@ -47,8 +47,16 @@ fn fill(url: &str, bench: &Bench, extra: &[&str]) -> Run {
 /// Asserts that the ledger's counts of each object add up, and are those of the report.
 #[track_caller]
 fn assert_adds_up(run: &Run, bench: &Bench) {
+    assert_adds_up_of(run, bench, "");
+}
+
+/// The same for objects with such a key.
+#[track_caller]
+fn assert_adds_up_of(run: &Run, bench: &Bench, key: &str) {
     let mut sums = serde_json::Map::new();
-    for entry in bench.lake().ledger() {
+    let mut entries = bench.lake().ledger();
+    entries.retain(|entry| entry["key"].as_str().unwrap().contains(key));
+    for entry in entries {
         let index = entry["index"].as_object().unwrap_or_else(|| panic!("{entry}"));
         let rows = number(&entry["records"]["parquet"]) + number(&entry["records"]["duplicate"]);
         assert_eq!(index.values().map(number).sum::<u64>(), rows, "{entry}");
@@ -301,6 +309,44 @@ fn a_block_on_writing_is_waited_for_and_then_named() {
     let run = index.load(&bench, &[]);
     assert_eq!((run.code, run.index("indexed")), (0, 10), "{run:?}");
     assert_is_lake(index.node, &bench.lake());
+}
+
+#[test]
+fn an_index_that_is_closed_or_deleted_gets_what_it_lacks() {
+    let Some(index) = Index::alone("an_index_that_is_closed_or_deleted_gets_what_it_lacks") else {
+        return;
+    };
+    let bench = bench();
+    index.load(&bench, &[]);
+    let calls = "/ocsf-1.1.0-6003-*";
+    assert_eq!(index.node.call("POST", &format!("{calls}/_close"), None).0, 200);
+    let more: Vec<_> = (200..220).map(event).collect();
+    bench.put(&trail_key("more"), records(&more));
+    let run = index.load(&bench, &["--opensearch-wait", "1s"]);
+    assert_eq!((run.code, run.index("rejected")), (2, 0), "{run:?}");
+    assert!(run.index("pending") > 0 && run.stderr.contains("index_closed_exception"), "{run:?}");
+    assert_adds_up_of(&run, &bench, "more");
+    assert_eq!(index.node.call("POST", &format!("{calls}/_open"), None).0, 200);
+    assert_eq!(index.load(&bench, &[]).code, 0);
+    assert_is_lake(index.node, &bench.lake());
+
+    assert_eq!(index.node.call("DELETE", "/ocsf-1.1.0-4001-*", None).0, 200);
+    let run = fill(&index.node.url(), &bench, &["--force"]);
+    assert_eq!((run.code, run.index("indexed")), (0, 60), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
+}
+
+#[test]
+fn a_server_that_sets_little_memory_aside_gets_requests_that_fit() {
+    let test = "a_server_that_sets_little_memory_aside_gets_requests_that_fit";
+    let settings = [("indexing_pressure.memory.limit", "200kb")];
+    let Some(node) = Node::start(test, Version::V3_8, &settings) else { return };
+    set_up(&node);
+    let bench = Bench::new();
+    bench.put(&flow_key("f"), flow_object(0..1000));
+    let run = load_at(&node.url(), &bench, &["--opensearch-gzip", "true"]);
+    assert_eq!((run.code, run.index("indexed")), (0, 1000), "{run:?}");
+    assert_is_lake(&node, &bench.lake());
 }
 
 #[test]

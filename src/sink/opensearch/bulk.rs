@@ -3,15 +3,15 @@
 //! # Input
 //! A [`Body`].
 //! # Maps to
-//! A verdict for each of its documents. Only what was not taken is sent again; a body that is too
-//! large is halved until it is one document, which alone is refused. Sending twice is safe: the second
-//! time it is a duplicate.
+//! A verdict for each of its documents. Only what was not taken is sent again, in halves if the server
+//! has too much to do. A body that is too large is halved until it is one document, which alone is
+//! refused. Sending twice is safe: the second time it is a duplicate.
 //! # Known gaps
 //! A document whose request was given up and had been indexed all the same counts as a duplicate.
 //! # Reference
 //! <https://docs.opensearch.org/latest/api-reference/document-apis/bulk/>.
 
-use std::{ops::Range, time::Duration};
+use std::{ops::Range, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
@@ -109,8 +109,14 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
         if index.is_hopeless(&error) {
             break;
         }
-        parts.push(again);
         failures += 1;
+        if failures > 1 && error.trouble == Trouble::Busy && again.len() > 1 {
+            // It may be that a request as large as this never fits in what the server sets aside.
+            let (front, back) = again.split_at(again.len() / 2);
+            parts.extend([back.to_vec(), front.to_vec()]);
+        } else {
+            parts.push(again);
+        }
         let pause = pause.unwrap_or_else(|| random_pause(failures));
         let _ = in_time(index, tokio::time::sleep(pause)).await;
     }
@@ -138,6 +144,7 @@ async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer 
     } else {
         text
     };
+    index.sent.fetch_add(body.len() as u64, Relaxed);
     let sent = in_time(index, index.cluster.bulk(reply::PATH, body, index.gzip)).await;
     let reply = match sent {
         Some(Ok(reply)) => reply,
