@@ -146,6 +146,10 @@ pub struct Entry {
     /// How often it was loaded beside a batch that could not be replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
+    /// Its records are those that were in the rejects of these batches, the latest first; its other
+    /// records are as the last line without this says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_rejects: Vec<String>,
     /// Its rows are in staged files, which cannot be replaced: a later load goes beside them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub staged: bool,
@@ -185,6 +189,8 @@ pub struct Known {
     pub staged: bool,
     /// See [`Entry::generation`].
     pub generation: u32,
+    /// See [`Entry::from_rejects`].
+    pub from_rejects: Vec<String>,
     /// What another batch has of the same place.
     other: Option<Box<Known>>,
 }
@@ -356,6 +362,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 error: entry.error.map(Box::new),
                 staged: entry.staged,
                 generation: entry.generation,
+                from_rejects: entry.from_rejects,
                 other,
             },
         );

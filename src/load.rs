@@ -447,7 +447,8 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
-    fn add(&mut self, outcome: Outcome) {
+    /// Counts what a batch became.
+    pub(crate) fn add(&mut self, outcome: Outcome) {
         for object in outcome.objects {
             self.report.bytes_in += object.read_bytes;
             self.report.records += object.records;

@@ -10,7 +10,10 @@
 //! # Reference
 //! Design section 6.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use parsers::{Filter, ObjectKey, Recognition, Source};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -18,6 +21,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
     pump::ObjectError,
+    redrive::lines::Lines,
     store::{self, ObjectRef, Scope, Sources},
 };
 
@@ -308,6 +312,8 @@ pub struct Batch {
     pub generation: u32,
     /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
     pub kept: Vec<(String, Entry)>,
+    /// Lines of rejects whose records are decoded in place of those of the objects, which are gone.
+    pub lines: Option<Arc<Lines>>,
     /// Files that the ledger has of an earlier load, below lake and state.
     pub earlier_files: (Vec<String>, Vec<String>),
     bytes: u64,
@@ -323,6 +329,7 @@ impl Batch {
             kept: Vec::new(),
             filters: vec![filter],
             generation: 0,
+            lines: None,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
         }

@@ -83,7 +83,11 @@ impl Redrive {
         } else if !self.quiet {
             let (found, rejected) = (report.found, report.rejected_before);
             print(&format!("found     {found} objects, with {rejected} records in the rejects\n"))?;
-            if found > report.left.count() {
+            if report.decoded_lines > 0 {
+                let count = report.decoded_lines;
+                print(&format!("decoded   {count} records from their lines in the rejects\n"))?;
+            }
+            if found > report.left.count() || report.decoded_lines > 0 {
                 print(&report.load.text(&settings.lake, &settings.state))?;
             }
             print(&published.as_ref().map(publish::Report::text).unwrap_or_default())?;
