@@ -19,7 +19,10 @@ use parsers::Filter;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::store::{Folder, ObjectRef, StoreError, location};
+use crate::{
+    publish::{lost::Kept, manifest::HistoryError},
+    store::{Folder, ObjectRef, StoreError, location},
+};
 
 /// Entries kept in memory before days are read again.
 const MAX_CACHED: usize = 200_000;
@@ -187,6 +190,8 @@ pub struct Known {
     pub error: Option<Box<Failure>>,
     /// Its rows are in staged files.
     pub staged: bool,
+    /// A staged file with rows of it is gone, and was not published.
+    pub lost: bool,
     /// See [`Entry::generation`].
     pub generation: u32,
     /// See [`Entry::from_rejects`].
@@ -217,6 +222,9 @@ pub enum LedgerError {
     /// Its files cannot be read.
     #[error("cannot read the ledger: {0}")]
     Store(#[from] StoreError),
+    /// Manifests cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// What a file holds is not a ledger.
     #[error(
         "cannot read the ledger {path}: line {line} is damaged, or of a newer version of \
@@ -238,6 +246,8 @@ pub struct Ledger {
     /// What is known of objects by the hash of their path, for each day.
     days: HashMap<String, HashMap<u128, Known>>,
     cached: usize,
+    /// Which staged files are there, if that is looked at.
+    pub staged: Option<Kept>,
     /// Batches are looked up whose names come after this one.
     pub after: Option<String>,
 }
@@ -245,7 +255,12 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: Folder) -> Self {
-        Self { state, days: HashMap::new(), cached: 0, after: None }
+        Self { state, days: HashMap::new(), cached: 0, staged: None, after: None }
+    }
+
+    /// The same, and what it has staged must still be there or published.
+    pub fn checked(state: Folder) -> Self {
+        Self { staged: Some(Kept::default()), ..Self::new(state) }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -264,8 +279,8 @@ impl Ledger {
         Ok(names.iter().filter_map(|name| name.strip_prefix("day=")).map(str::to_owned).collect())
     }
 
-    /// What is known of the object at this place. Of several batches that which has its content
-    /// as it is now, has rows of it, is the newest, and had a filter that covers this one.
+    /// What is known of the object at this place. Of several batches that whose rows are not lost,
+    /// which has its content as it is now, has rows of it, is the newest, and had a filter that covers this one.
     pub async fn find(
         &mut self,
         day: &str,
@@ -277,8 +292,15 @@ impl Ledger {
                 self.forget();
             }
             let mut known = HashMap::new();
-            for entries in self.day(day, self.after.as_deref()).await? {
-                learn(entries, &mut known);
+            let batches = self.day(day, self.after.as_deref()).await?;
+            let state = &self.state;
+            if let Some(kept) = &mut self.staged
+                && batches.iter().flatten().any(|entry| kept.lost(entry).next().is_some())
+            {
+                kept.refresh(state).await?;
+            }
+            for entries in batches {
+                learn(entries, self.staged.as_ref(), &mut known);
             }
             self.cached += known.len();
             self.days.insert(day.to_owned(), known);
@@ -287,7 +309,7 @@ impl Ledger {
         let all = std::iter::successors(first, |known| known.other.as_deref());
         let worth = |known: &&Known| {
             let covers = known.covers(filter);
-            (known.is_of(object), known.has_rows(), known.generation, covers)
+            (!known.lost, known.is_of(object), known.has_rows(), known.generation, covers)
         };
         Ok(all.max_by_key(worth))
     }
@@ -326,7 +348,8 @@ impl Ledger {
         Ok(entries)
     }
 
-    fn parse(&self, path: &str, text: &Bytes) -> Result<Vec<Entry>, LedgerError> {
+    /// The entries of a file.
+    pub(crate) fn parse(&self, path: &str, text: &Bytes) -> Result<Vec<Entry>, LedgerError> {
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let entry = |(line, text)| {
             serde_json::from_slice(text).map_err(|source| LedgerError::Line {
@@ -342,11 +365,12 @@ impl Ledger {
 const FOLDER: &str = "ledger/v1";
 
 /// Adds the entries of one file, all of one batch.
-fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
+fn learn(entries: Vec<Entry>, kept: Option<&Kept>, known: &mut HashMap<u128, Known>) {
     let Some(first) = entries.first() else { return };
     let batch: Arc<str> = first.batch.as_str().into();
     let filters: Arc<[Filter]> = first.filters.iter().cloned().map(Into::into).collect();
     for entry in entries {
+        let lost = kept.is_some_and(|kept| kept.lost(&entry).next().is_some());
         let place = xxh3_128(location(&entry.bucket, &entry.key).as_bytes());
         let other = known.remove(&place).map(Box::new);
         known.insert(
@@ -361,6 +385,7 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 rejected: entry.records.rejected,
                 error: entry.error.map(Box::new),
                 staged: entry.staged,
+                lost,
                 generation: entry.generation,
                 from_rejects: entry.from_rejects,
                 other,

@@ -254,7 +254,7 @@ impl<'s> Run<'s> {
             source: settings.source,
             filter: settings.filter.clone(),
             force: settings.force,
-            ledger: Ledger::new(state),
+            ledger: Ledger::checked(state),
             sources: sources.clone(),
             beside: matches!(destination, Destination::Staged(_)),
         };

@@ -137,6 +137,7 @@ impl Selection {
             return Ok(source);
         }
         let entry = self.ledger.find(&ledger_day(key), object, &self.filter).await?;
+        let entry = entry.filter(|entry| !entry.lost);
         let known = entry.is_some_and(|entry| entry.is_of(object));
         let source = match source {
             Decision::Load(source) => source,

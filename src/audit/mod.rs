@@ -75,7 +75,7 @@ pub async fn audit(settings: &Settings, progress: &Progress) -> Result<Report, A
             source: settings.source,
             filter: settings.filter.clone(),
             force: false,
-            ledger: Ledger::new(state),
+            ledger: Ledger::checked(state),
             sources: sources.clone(),
             beside: false,
         },
@@ -182,6 +182,9 @@ impl Audit {
         let Some(known) = ledger.find(day, object, filter).await? else {
             return Ok(Verdict::Missing("not in the ledger"));
         };
+        if known.lost {
+            return Ok(Verdict::Missing("its staged file was deleted before it was published"));
+        }
         if !known.is_of(object) {
             return Ok(Verdict::Changed);
         }

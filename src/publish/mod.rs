@@ -8,7 +8,7 @@
 //! written, upload, commit with one create that only one can win (`manifest.rs`). What a killed
 //! round left is removed by the next publish (`recover.rs`).
 //! # Known gaps
-//! Staged files of batches that were never committed stay. Of an event whose two rows differ in
+//! Of an event whose two rows differ in
 //! time both stay. Security Lake's custom sources, with a role for each class, come later: the
 //! lake's folder is asked for at one place per class for that.
 //! # Reference
@@ -22,6 +22,7 @@ use std::{
 use crate::{
     budget::Budget,
     cpu::{Cpu, Panicked},
+    ledger::LedgerError,
     load::{StartError, check_state},
     store::{Access, Folder, Place, S3, StoreError},
     workspace::{self, FileError, LakeLock, Places},
@@ -29,6 +30,7 @@ use crate::{
 
 pub mod deliver;
 mod known;
+pub mod lost;
 pub mod manifest;
 mod merge;
 mod output;
@@ -47,6 +49,8 @@ pub use visible::{Staged, Visible, visible};
 
 /// How long staged files stay after they were merged, if nothing else is asked for.
 pub const GRACE: Duration = Duration::from_hours(1);
+/// What was never committed is removed after so long: no load takes longer.
+pub const ABANDONED: Duration = Duration::from_hours(7 * 24);
 /// Staged bytes of a round: what the scratch folder holds, twice at most.
 const ROUND_BYTES: u64 = 2 << 30;
 /// Staged files of a round: what a manifest names.
@@ -94,6 +98,9 @@ pub enum PublishError {
     /// Manifests cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Files cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -186,6 +193,7 @@ impl<'s> Publisher<'s> {
         if !self.settings.dry_run {
             self.recover().await?;
         }
+        self.find_lost().await?;
         let mut overtaken = 0;
         loop {
             let chosen = self.choose().await?;

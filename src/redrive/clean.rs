@@ -3,14 +3,15 @@
 //! # Input
 //! The rejects and the ledger of a day.
 //! # Maps to
-//! Files of rejects without the lines of objects that were staged anew since.
+//! Files of rejects without the lines of objects that were staged anew since; those of batches that
+//! were never committed are removed after a week.
 //! # Known gaps
 //! Each file of rejects is read as a whole, by every redrive.
 //! # Reference
 //! Design section 6.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
@@ -22,7 +23,8 @@ use super::{
     of_any_content,
 };
 use crate::{
-    ledger::State,
+    ledger::{Ledger, State},
+    publish::ABANDONED,
     store::{ObjectRef, StoreError, scratch},
 };
 
@@ -32,9 +34,17 @@ impl Redrive<'_> {
     /// Removes lines of objects that a later generation has from the rejects of a day.
     pub(super) async fn clean(&mut self, day: &str) -> Result<(), RedriveError> {
         let ledger = &mut self.run.selection.ledger;
+        let committed = self.state.list(&Ledger::folder(day), None).await?;
+        let committed: HashSet<String> = committed.into_iter().map(|one| one.path).collect();
         for found in self.state.list(&format!("{REJECTS}/day={day}"), None).await? {
             let name = found.path.rsplit('/').next().unwrap_or_default();
             let Some(batch) = name.strip_suffix(".ndjson") else { continue };
+            if !committed.contains(&Ledger::path(day, batch)) {
+                if found.age >= ABANDONED {
+                    self.state.remove(std::slice::from_ref(&found.path)).await?;
+                }
+                continue;
+            }
             let folder = scratch()?;
             let (old, new) = (folder.path().join("old"), folder.path().join("new"));
             self.state.download(&found.path, &old).await?;

@@ -420,7 +420,7 @@ impl Redrive<'_> {
 }
 
 /// An object whatever it holds: of what the ledger has of this place, the last generation is found.
-fn of_any_content(bucket: &str, key: &str) -> ObjectRef {
+pub(crate) fn of_any_content(bucket: &str, key: &str) -> ObjectRef {
     let (key, etag) = (key.to_owned(), String::new());
     ObjectRef { bucket: Arc::from(bucket), key, size: 0, etag, version: None }
 }
