@@ -21,7 +21,7 @@ use parsers::{Accounts, Filter, ObjectKey, Source};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    batch::{self, BatchError, Destination, Engine, Outcome},
+    batch::{self, BatchError, Destination, Engine, Outcome, STAGED},
     budget::Budget,
     cpu::Cpu,
     inflate::Caps,
@@ -95,6 +95,16 @@ pub enum StartError {
     /// One is here and one is in a bucket.
     #[error("the lake {lake} and the state folder {state} must both be local, or both in S3")]
     Mixed {
+        /// The lake.
+        lake: Place,
+        /// The state folder.
+        state: Place,
+    },
+    /// There is no lake.
+    #[error(
+        "nothing was ever loaded into {lake}: there is no ledger in {state}; check --lake and --state"
+    )]
+    Unused {
         /// The lake.
         lake: Place,
         /// The state folder.
@@ -219,6 +229,20 @@ pub(crate) fn check_state(lake: &Place, state: &Place) -> Result<(), StartError>
         return Err(StartError::StateInside { state, lake });
     }
     Ok(())
+}
+
+/// Refuses a state folder that nothing was ever written to: most likely its name is wrong.
+pub(crate) async fn check_used(
+    lake: &Place,
+    place: &Place,
+    state: &Folder,
+) -> Result<(), StartError> {
+    for part in ["ledger/v1", "published/v1", STAGED] {
+        if !state.folders(part).await?.is_empty() || !state.list(part, None).await?.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(StartError::Unused { lake: lake.clone(), state: place.clone() })
 }
 
 impl<'s> Run<'s> {
@@ -380,7 +404,7 @@ impl<'s> Run<'s> {
                 self.report.rejected_before += rejected;
                 None
             }
-            Decision::KnownFailure { batch, why } => {
+            Decision::KnownFailure { batch, why, .. } => {
                 self.settled.entry(batch).or_default().failed += 1;
                 self.fail(object.location(), format!("{why} (known from an earlier load)"));
                 None

@@ -22,7 +22,7 @@ use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
     pump::ObjectError,
     redrive::lines::Lines,
-    store::{self, ObjectRef, Scope, Sources},
+    store::{self, Kind, ObjectRef, Scope, Sources},
 };
 
 /// A batch is closed with this many objects,
@@ -48,6 +48,8 @@ pub enum Decision {
         batch: String,
         /// Why it failed.
         why: String,
+        /// Why its bytes cannot be had, if that is why.
+        unreadable: Option<Kind>,
     },
     /// No source knows it.
     Unrecognized {
@@ -178,8 +180,9 @@ impl Selection {
             && !force
             && let Err(error) = self.sources.open(object, 1).await
         {
+            let unreadable = Some(error.kind);
             let why = ObjectError::Read(error).to_string();
-            return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
+            return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why, unreadable });
         }
         // What was not recognized is in a batch as well: it is told anew with that one.
         if by_content && !beside && matches!(entry.state, State::Unrecognized | State::Excluded) {
@@ -252,7 +255,7 @@ fn decide_again(
     match (known.state, &known.error) {
         (State::Loaded, _) if covered => Decision::Skip { batch, rejected: known.rejected },
         (State::Failed, Some(error)) if covered && error.permanent => {
-            Decision::KnownFailure { batch, why: error.what.clone() }
+            Decision::KnownFailure { batch, why: error.what.clone(), unreadable: None }
         }
         (State::Loaded | State::Failed, _) => Decision::Reload { batch },
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),

@@ -21,9 +21,11 @@ use std::{
 
 use crate::{
     budget::Budget,
+    config::{LakeArgs, SizeArgs},
     cpu::{Cpu, Panicked},
     ledger::LedgerError,
-    load::{StartError, check_state},
+    load::{StartError, check_state, check_used},
+    progress::Progress,
     store::{Access, Folder, Place, S3, StoreError},
     workspace::{self, FileError, LakeLock, Places},
 };
@@ -81,6 +83,25 @@ pub struct Settings {
     pub security_lake: Option<SecurityLake>,
     /// Writes nothing.
     pub dry_run: bool,
+    /// A lake that nothing was loaded into is an error.
+    pub must_exist: bool,
+}
+
+impl Settings {
+    /// Of a publish that nothing in particular is asked of.
+    pub fn new(lake: &LakeArgs, size: &SizeArgs) -> Self {
+        Self {
+            lake: lake.lake.clone(),
+            state: lake.state(),
+            lake_access: lake.access(),
+            memory_bytes: size.memory,
+            jobs: size.jobs(),
+            grace: GRACE,
+            security_lake: None,
+            dry_run: false,
+            must_exist: false,
+        }
+    }
 }
 
 /// The publish could not start, or cannot go on.
@@ -117,9 +138,9 @@ pub enum PublishError {
 
 /// Publishes what is staged. An error means that it could not start; what went wrong later is in the
 /// report.
-pub async fn publish(settings: &Settings) -> Result<Report, PublishError> {
+pub async fn publish(settings: &Settings, progress: &Progress) -> Result<Report, PublishError> {
     let started = Instant::now();
-    let mut publisher = Publisher::start(settings).await?;
+    let mut publisher = Publisher::start(settings, progress).await?;
     if let Err(error) = publisher.run().await {
         publisher.report.stopped = Some(error.to_string());
     }
@@ -131,6 +152,7 @@ struct Publisher<'s> {
     /// Of a lake of this machine, if anything is written.
     lock: Option<LakeLock>,
     settings: &'s Settings,
+    progress: &'s Progress,
     lake: Folder,
     state: Folder,
     cpu: Cpu,
@@ -144,7 +166,7 @@ struct Publisher<'s> {
 }
 
 impl<'s> Publisher<'s> {
-    async fn start(settings: &'s Settings) -> Result<Self, PublishError> {
+    async fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, PublishError> {
         check_state(&settings.lake, &settings.state)?;
         if let Place::Local(path) = &settings.lake {
             if !path.exists() {
@@ -162,6 +184,9 @@ impl<'s> Publisher<'s> {
         let s3 = S3::new(settings.lake_access.clone());
         let lake = Folder::open(&settings.lake, &s3).await?;
         let state = Folder::open(&settings.state, &s3).await?;
+        if settings.must_exist {
+            check_used(&settings.lake, &settings.state, &state).await?;
+        }
         let mut lock = None;
         if let (Place::Local(lake), Place::Local(state), false) =
             (&settings.lake, &settings.state, settings.dry_run)
@@ -173,6 +198,7 @@ impl<'s> Publisher<'s> {
         Ok(Self {
             lock,
             settings,
+            progress,
             cpu: Cpu::new(budget.lanes)?,
             limits: Limits {
                 // What is estimated of an input is about half of what it takes with the allocator.
@@ -239,6 +265,8 @@ impl<'s> Publisher<'s> {
         let rest = staged.split_off(count.max(1).min(staged.len()));
         self.report.left.count = (rest.len() + staged.len()) as u64;
         self.report.left.bytes = staged.iter().chain(&rest).map(|one| one.file.size).sum();
+        let done = self.report.staged.bytes;
+        self.progress.at(done, done + self.report.left.bytes);
         Ok(staged)
     }
 }

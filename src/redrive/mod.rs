@@ -46,7 +46,7 @@ use crate::{
     report::{self, Named},
     select::{Asked, Batch, Item, ReloadError, rejects_path},
     sink::earlier::Earlier,
-    store::{Folder, Kind, ObjectRef, S3, StoreError, location, scratch},
+    store::{Folder, Kind, ObjectRef, Place, S3, StoreError, location, scratch},
 };
 
 mod clean;
@@ -117,6 +117,22 @@ impl Report {
     /// 0 if nothing is rejected or failed any more, else 2.
     pub fn exit_code(&self) -> u8 {
         if self.left.count() > 0 { 2 } else { self.load.exit_code(false) }
+    }
+
+    /// For people, without the problems.
+    pub fn text(&self, lake: &Place, state: &Place) -> String {
+        let (found, rejected, decoded) = (self.found, self.rejected_before, self.decoded_lines);
+        let mut out =
+            format!("found     {found} objects, with {rejected} records in the rejects\n");
+        if decoded > 0 {
+            out += "decoded   ";
+            out += &decoded.to_string();
+            out += " records from their lines in the rejects\n";
+        }
+        if found > self.left.count() || decoded > 0 {
+            out += &self.load.text(lake, state);
+        }
+        out
     }
 
     /// What cannot be loaded again, by name.

@@ -453,6 +453,37 @@ fn a_staged_file_that_was_deleted_is_named_and_an_audit_loads_its_objects_again(
 }
 
 #[test]
+fn a_lake_that_nothing_was_loaded_into_is_most_likely_mistyped() {
+    let cloud = Cloud::with_day(0);
+    for name in ["publish", "audit"] {
+        let archive = cloud.bench.path("day-0");
+        let path = if name == "audit" { vec![archive.to_str().unwrap()] } else { Vec::new() };
+        let mut command = cloud.command(name, &path);
+        let run = Run::of(&command.env("TRAILHOUND_STATE", "s3://lake/typo").output().unwrap());
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(
+            run.stderr.contains("there is no ledger in s3://lake/typo; check --lake"),
+            "{run:?}"
+        );
+    }
+}
+
+#[test]
+fn rows_that_wait_for_a_publish_are_said_to_be_staged() {
+    let cloud = Cloud::new();
+    let archive = cloud.bench.path(&cloud.day(0));
+    let load = |extra: &[&str]| {
+        let mut command = trailhound();
+        cloud.server.env(&mut command);
+        command.arg("load").arg(&archive).args(["--lake", LAKE]).args(extra);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let text = load(&["--no-publish"]);
+    assert!(text.contains(" in, 140 staged") && !text.contains("140 in the lake"), "{text}");
+    assert!(!load(&[]).contains(" staged\n"));
+}
+
+#[test]
 fn a_batch_whose_staged_files_were_all_deleted_is_lost() {
     let cloud = Cloud::with_day(0);
     let staged = cloud.list("_trailhound/staged/");
