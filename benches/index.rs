@@ -16,15 +16,15 @@ mod support;
 
 const MB: usize = 1_000_000;
 /// Name, source, bytes of text, bytes of an object.
-const ARCHIVES: [(&str, &str, usize, usize); 2] = [
-    ("CloudTrail", "cloudtrail", 50 * MB, MB / 2),
-    ("flow logs", "vpc_flow", 50 * MB, MB),
-];
+const ARCHIVES: [(&str, &str, usize, usize); 2] =
+    [("CloudTrail", "cloudtrail", 50 * MB, MB / 2), ("flow logs", "vpc_flow", 50 * MB, MB)];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let Ok(url) = std::env::var("TRAILHOUND_BENCH_OPENSEARCH") else {
-        println!("NOT RUN: set TRAILHOUND_BENCH_OPENSEARCH to a cluster that may lose every ocsf-*");
+        println!(
+            "NOT RUN: set TRAILHOUND_BENCH_OPENSEARCH to a cluster that may lose every ocsf-*"
+        );
         return Ok(());
     };
     let args = ClusterArgs { opensearch: Some(url.clone()), ..ClusterArgs::default() };

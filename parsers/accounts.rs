@@ -69,11 +69,13 @@ pub struct Origin {
     pub key: ObjectKey,
     /// Names of accounts.
     pub accounts: Arc<Accounts>,
+    /// Number of the first record: not 0 where a record is decoded apart from its object.
+    pub first_record: u64,
 }
 
 impl From<ObjectKey> for Origin {
     /// Without names of accounts.
     fn from(key: ObjectKey) -> Self {
-        Self { key, accounts: Arc::default() }
+        Self { key, accounts: Arc::default(), first_record: 0 }
     }
 }

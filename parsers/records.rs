@@ -51,7 +51,7 @@ impl JsonDecoder {
             origin: origin.clone(),
             frames: JsonRecords::new(source.wrappers),
             arena: Bump::new(),
-            records_seen: 0,
+            records_seen: origin.first_record,
         }
     }
 

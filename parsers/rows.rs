@@ -261,6 +261,11 @@ impl Rows {
         });
     }
 
+    /// What became of the records since the object began or a chunk was taken.
+    pub fn object_counts(&self) -> ObjectCounts {
+        self.counts.last().copied().unwrap_or_default()
+    }
+
     /// True if a chunk should be taken before more records are decoded.
     pub fn is_full(&self) -> bool {
         self.items >= self.limits.rows

@@ -102,7 +102,7 @@ impl VpcFlow {
             header: None,
             arena: Bump::new(),
             uid_input: Vec::new(),
-            rows_seen: 0,
+            rows_seen: origin.first_record,
         }
     }
 

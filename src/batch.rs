@@ -20,13 +20,13 @@ use std::{
 
 use futures_util::future::try_join_all;
 use parsers::{Accounts, time};
-use tokio::{sync::mpsc, task::spawn_blocking};
+use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     budget::Budget,
     cluster::ClusterError,
-    cpu::{Cpu, Panicked},
+    cpu::{Cpu, Panicked, blocking},
     inflate::Caps,
     ledger::{Entry, Failure, IndexedLater, Ledger, RecordCounts, State},
     progress::Progress,
@@ -112,6 +112,8 @@ pub struct ObjectOutcome {
     pub error: Option<(State, Failure)>,
     /// False if there was no time for it: nothing is known of it, and the ledger has nothing.
     pub started: bool,
+    /// See [`LaneReport::without_raw`].
+    pub without_raw: u64,
     /// Why its bytes cannot be had.
     pub unreadable: Option<Kind>,
 }
@@ -139,6 +141,16 @@ pub struct Outcome {
     pub index_rejects: BTreeMap<String, u64>,
     /// How long reading and encoding took, without the commit.
     pub reading: Duration,
+}
+
+impl Outcome {
+    /// True if there is something to be committed: lines of rejects of which none can be decoded stay
+    /// where they are.
+    pub fn is_news(&self, batch: &Batch) -> bool {
+        let is_decoded =
+            |object: &ObjectOutcome| object.records.records_in > object.records.rejected;
+        batch.lines.is_none() || self.objects.iter().any(is_decoded)
+    }
 }
 
 /// Runs a batch.
@@ -185,12 +197,18 @@ async fn into_lake(
     let layout = Layout::Published { source_prefix: "trailhound".into() };
     let answers = run_stages(engine, layout, workspace.dir(), &id, &batch, &items).await?;
     let outcome = Outcome { batch: id.clone(), ..outcome(&items, &answers) };
+    if !outcome.is_news(&batch) {
+        return Ok(outcome);
+    }
     let entries = entries(&id, &batch, &items, &outcome, &answers.parquet, None);
     let mut plan = plan(&id, &batch, &answers, &entries);
     let lake = places.lake.clone();
     plan.state = std::path::absolute(&places.state).unwrap_or(places.state.clone());
+    let is_whole = batch.lines.is_none();
     blocking(move || {
-        remove_stale_parts(&mut plan, &lake, &id);
+        if is_whole {
+            remove_stale_parts(&mut plan, &lake, &id);
+        }
         for (day, lines) in &entries {
             workspace.stage(&format!("ledger-{day}.ndjson"), lines)?;
         }
@@ -212,6 +230,9 @@ async fn into_stage(
     let answers = run_stages(engine, Layout::Staged, scratch.path(), &id, &batch, &items).await?;
     let (batch_id, reading) = (id.clone(), started.elapsed());
     let outcome = Outcome { batch: batch_id, reading, ..outcome(&items, &answers) };
+    if !outcome.is_news(&batch) {
+        return Ok(outcome);
+    }
     let started = items.iter().zip(&outcome.objects).filter(|(_, result)| result.started);
     let days = started.map(|(item, _)| ledger_day(&item.key));
     let days = days.chain(batch.notes.iter().map(|note| ledger_day(&note.key)));
@@ -309,12 +330,6 @@ pub fn stamp(ms: i64) -> String {
     kept.map(|&byte| char::from(byte)).chain(['Z']).collect()
 }
 
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, Panicked> {
-    spawn_blocking(work).await.map_err(|error| Panicked(error.to_string()))
-}
-
 /// What lanes and sinks answered.
 struct Answers {
     lanes: LaneReport,
@@ -333,7 +348,6 @@ async fn run_stages(
 ) -> Result<Answers, BatchError> {
     let budget = &engine.budget;
     let (parquet_chunks, parquet_queue) = mpsc::channel(budget.queued_chunks);
-    let (reject_chunks, reject_queue) = mpsc::channel(budget.queued_chunks);
     let parquet = ParquetSink {
         cpu: engine.cpu.clone(),
         writers: budget.lanes,
@@ -344,40 +358,57 @@ async fn run_stages(
         layout,
         workspace: folder.to_owned(),
         batch: id.to_owned(),
-        unique: unique(items),
+        unique: unique(batch, items),
+        earlier: batch.lines.as_ref().and_then(|lines| lines.extends.clone()).unwrap_or_default(),
     };
+    let parquet = tokio::spawn(parquet.run(parquet_queue));
+    let mut sinks = vec![parquet_chunks];
+    let index = engine.index.as_ref().map(|index| {
+        let (chunks, queue) = mpsc::channel(budget.queued_chunks);
+        sinks.push(chunks);
+        tokio::spawn(index_sink(engine, index, folder, items).run(queue))
+    });
+    let indexed = async {
+        match index {
+            Some(index) => index.await.map_err(|error| Panicked(error.to_string()))?.map(Some),
+            None => Ok(None),
+        }
+    };
+    let filters = &batch.filters;
+    if let Some(lines) = &batch.lines {
+        let decoded = lines.decode(engine, items, filters, folder, sinks).await;
+        let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
+        let index = indexed.await?;
+        let (lanes, rejects) = decoded?;
+        return Ok(Answers { lanes, parquet, rejects, index });
+    }
+    let (reject_chunks, reject_queue) = mpsc::channel(budget.queued_chunks);
     let rejects = RejectSink {
         cpu: engine.cpu.clone(),
         workspace: folder.to_owned(),
         objects: items.iter().map(|item| item.object.clone()).collect(),
         days: items.iter().map(|item| ledger_day(&item.key)).collect(),
     };
-    let parquet = tokio::spawn(parquet.run(parquet_queue));
     let rejects = tokio::spawn(rejects.run(reject_queue));
-    let mut sinks = vec![parquet_chunks, reject_chunks];
-    let index = engine.index.as_ref().map(|index| {
-        let (chunks, queue) = mpsc::channel(budget.queued_chunks);
-        sinks.push(chunks);
-        tokio::spawn(index_sink(engine, index, folder, items).run(queue))
-    });
+    sinks.push(reject_chunks);
 
-    let lanes = read::read(engine, items, &batch.filters, sinks).await;
+    let lanes = read::read(engine, items, filters, sinks).await;
     let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
     let rejects = rejects.await.map_err(|error| Panicked(error.to_string()))??;
-    let index = match index {
-        Some(index) => Some(index.await.map_err(|error| Panicked(error.to_string()))??),
-        None => None,
-    };
+    let index = indexed.await?;
     Ok(Answers { lanes: lanes?, parquet, rejects, index })
 }
 
 /// For each object: no other object of the batch can repeat its rows.
-fn unique(items: &[Item]) -> Arc<[bool]> {
+fn unique(batch: &Batch, items: &[Item]) -> Arc<[bool]> {
     let mut names: HashMap<&str, u32> = HashMap::new();
     for item in items {
         *names.entry(item.key.name()).or_default() += 1;
     }
-    let by_position = |item: &Item| item.source.is_some_and(|source| source.uid_by_position);
+    // A batch that is extended has more objects than these.
+    let is_whole = batch.lines.is_none();
+    let by_position =
+        |item: &Item| is_whole && item.source.is_some_and(|source| source.uid_by_position);
     items.iter().map(|item| by_position(item) && names[item.key.name()] == 1).collect()
 }
 
@@ -430,6 +461,7 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
                 Some(Err(ObjectError::Read(error))) => Some(error.kind),
                 _ => None,
             },
+            without_raw: answers.lanes.without_raw.get(&object).copied().unwrap_or_default(),
             read_bytes: answers.lanes.read_bytes.get(&object).copied().unwrap_or_default(),
             error,
         });
@@ -468,6 +500,7 @@ fn entries(
         index: None,
         filters: batch.filters.iter().map(Into::into).collect(),
         generation: batch.generation,
+        from_rejects: Vec::new(),
         staged: staged.is_some(),
         files: Vec::new(),
         error: None,
@@ -495,6 +528,10 @@ fn entries(
             files,
             error: error.map(|(_, failure)| failure.clone()),
             ..base(&item.object)
+        };
+        let entry = match &batch.lines {
+            Some(lines) => lines.entry(entry),
+            None => entry,
         };
         add(&ledger_day(&item.key), &entry);
     }
@@ -555,6 +592,8 @@ fn plan(id: &str, batch: &Batch, answers: &Answers, entries: &BTreeMap<String, V
     let (lake, state) = &batch.earlier_files;
     let earlier = lake.iter().cloned().map(Target::Lake);
     let earlier = earlier.chain(state.iter().cloned().map(Target::State));
+    let days = batch.lines.iter().flat_map(|lines| lines.files.keys());
+    let earlier = earlier.chain(days.map(|day| Target::State(rejects_path(day, id))));
     let replaced: HashSet<&Target> = plan.moves.iter().map(|(_, target)| target).collect();
     plan.remove = earlier.filter(|target| !replaced.contains(target)).collect();
     plan

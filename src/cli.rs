@@ -18,20 +18,29 @@ use std::{
 use arrow::datatypes::{DataType, Field};
 use clap::{Parser, Subcommand};
 use parsers::{
-    SOURCES,
+    Filter, SOURCES,
     ocsf::{self, CLASSES, Class},
 };
 
-use crate::worker::{self, WorkerArgs};
+use crate::{
+    config::{LakeArgs, SizeArgs, SourceArgs},
+    indexing::IndexArgs,
+    inflate::Caps,
+    load::Settings,
+    store::S3,
+    worker::{self, WorkerArgs},
+};
 
 mod audit;
 mod load;
+mod output;
 mod publish;
 mod redrive;
 mod setup;
 
 use audit::Audit;
 use load::Load;
+use output::OutputArgs;
 use publish::Publish;
 use redrive::Redrive;
 use setup::{Expire, Setup, Templates};
@@ -163,6 +172,33 @@ fn interruptible<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
         eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
     }
     Ok(result)
+}
+
+/// Settings of a load of nothing in particular.
+async fn settings(
+    lake: &LakeArgs,
+    sources: &SourceArgs,
+    size: &SizeArgs,
+    index: &IndexArgs,
+    output: &OutputArgs,
+) -> anyhow::Result<Settings> {
+    let lake_access = lake.access();
+    let accounts = sources.accounts(&S3::new(lake_access.clone())).await;
+    Ok(Settings {
+        accounts: accounts.map_err(anyhow::Error::msg)?,
+        paths: Vec::new(),
+        state: lake.state(),
+        lake: lake.lake.clone(),
+        source_access: sources.access(),
+        lake_access,
+        source: None,
+        filter: Filter::default(),
+        budget: index.budget(size).map_err(anyhow::Error::msg)?,
+        index: index.clone(),
+        caps: Caps::default(),
+        force: false,
+        dry_run: output.dry_run,
+    })
 }
 
 /// Prints a result. A reader that has gone away, such as `head`, is no error.

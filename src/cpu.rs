@@ -49,6 +49,13 @@ impl Cpu {
     }
 }
 
+/// Runs `work` where waiting is no harm.
+pub async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Panicked> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Panicked(error.to_string()))
+}
+
 /// The result of `work`, or the text of its panic.
 pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Panicked(text(&*panic)))

@@ -371,12 +371,13 @@ impl Intake {
                 tracing::info!(object = named.object.location(), "known");
                 return count("known");
             }
-            Ok(Decision::KnownFailure { why, .. }) => {
+            Ok(Decision::KnownFailure { why, unreadable, .. }) => {
                 count("failed");
                 let location = named.object.location();
                 tracing::warn!(object = location, error = why, "failed before");
                 for number in named.messages {
-                    failed.insert(number, (Failure::Permanent, format!("{why} (known)")));
+                    let kind = unreadable.map_or(Failure::Permanent, kind_of);
+                    failed.insert(number, (kind, format!("{why} (known)")));
                 }
                 return;
             }

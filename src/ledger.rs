@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
+    publish::{lost::Kept, manifest::HistoryError},
     sink::opensearch::IndexCounts,
     store::{Folder, ObjectRef, StoreError, location},
 };
@@ -152,6 +153,10 @@ pub struct Entry {
     /// How often it was loaded beside a batch that could not be replaced.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u32,
+    /// Its records are those that were in the rejects of these batches, the latest first; its other
+    /// records are as the last line without this says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_rejects: Vec<String>,
     /// Its rows are in staged files, which cannot be replaced: a later load goes beside them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub staged: bool,
@@ -239,8 +244,12 @@ pub struct Known {
     pub pending: bool,
     /// Its rows are in staged files.
     pub staged: bool,
+    /// A staged file with rows of it is gone, and was not published.
+    pub lost: bool,
     /// See [`Entry::generation`].
     pub generation: u32,
+    /// See [`Entry::from_rejects`].
+    pub from_rejects: Vec<String>,
     /// What another batch has of the same place.
     other: Option<Box<Known>>,
 }
@@ -271,6 +280,9 @@ pub enum LedgerError {
     /// Its files cannot be read.
     #[error("cannot read the ledger: {0}")]
     Store(#[from] StoreError),
+    /// Manifests cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// What a file holds is not a ledger.
     #[error(
         "cannot read the ledger {path}: line {line} is damaged, or of a newer version of \
@@ -292,6 +304,8 @@ pub struct Ledger {
     /// What is known of objects by the hash of their path, for each day.
     days: HashMap<String, HashMap<u128, Known>>,
     cached: usize,
+    /// Which staged files are there, if that is looked at.
+    pub staged: Option<Kept>,
     /// Batches are looked up whose names come after this one.
     pub after: Option<String>,
 }
@@ -299,7 +313,12 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: Folder) -> Self {
-        Self { state, days: HashMap::new(), cached: 0, after: None }
+        Self { state, days: HashMap::new(), cached: 0, staged: None, after: None }
+    }
+
+    /// The same, and what it has staged must still be there or published.
+    pub fn checked(state: Folder) -> Self {
+        Self { staged: Some(Kept::default()), ..Self::new(state) }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -318,8 +337,8 @@ impl Ledger {
         Ok(names.iter().filter_map(|name| name.strip_prefix("day=")).map(str::to_owned).collect())
     }
 
-    /// What is known of the object at this place. Of several batches that which has its content
-    /// as it is now, has rows of it, is the newest, and had a filter that covers this one.
+    /// What is known of the object at this place. Of several batches that whose rows are not lost,
+    /// which has its content as it is now, has rows of it, is the newest, and had a filter that covers this one.
     pub async fn find(
         &mut self,
         day: &str,
@@ -331,8 +350,15 @@ impl Ledger {
                 self.forget();
             }
             let mut known = HashMap::new();
-            for entries in self.day(day, self.after.as_deref()).await? {
-                learn(entries, &mut known);
+            let batches = self.day(day, self.after.as_deref()).await?;
+            let state = &self.state;
+            if let Some(kept) = &mut self.staged
+                && batches.iter().flatten().any(|entry| kept.lost(entry).next().is_some())
+            {
+                kept.refresh(state).await?;
+            }
+            for entries in batches {
+                learn(entries, self.staged.as_ref(), &mut known);
             }
             if known.values().any(Known::is_any_pending) {
                 self.learn_indexed(day, &mut known).await?;
@@ -344,7 +370,7 @@ impl Ledger {
         let all = std::iter::successors(first, |known| known.other.as_deref());
         let worth = |known: &&Known| {
             let covers = known.covers(filter);
-            (known.is_of(object), known.has_rows(), known.generation, covers)
+            (!known.lost, known.is_of(object), known.has_rows(), known.generation, covers)
         };
         Ok(all.max_by_key(worth))
     }
@@ -409,7 +435,12 @@ impl Ledger {
         Ok(entries)
     }
 
-    fn parse<L: DeserializeOwned>(&self, path: &str, text: &Bytes) -> Result<Vec<L>, LedgerError> {
+    /// The lines of a file.
+    pub(crate) fn parse<L: DeserializeOwned>(
+        &self,
+        path: &str,
+        text: &Bytes,
+    ) -> Result<Vec<L>, LedgerError> {
         let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let entry = |(line, text)| {
             serde_json::from_slice(text).map_err(|source| LedgerError::Line {
@@ -425,11 +456,12 @@ impl Ledger {
 const FOLDER: &str = "ledger/v1";
 
 /// Adds the entries of one file, all of one batch.
-fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
+fn learn(entries: Vec<Entry>, kept: Option<&Kept>, known: &mut HashMap<u128, Known>) {
     let Some(first) = entries.first() else { return };
     let batch: Arc<str> = first.batch.as_str().into();
     let filters: Arc<[Filter]> = first.filters.iter().cloned().map(Into::into).collect();
     for entry in entries {
+        let lost = kept.is_some_and(|kept| kept.lost(&entry).next().is_some());
         let place = xxh3_128(location(&entry.bucket, &entry.key).as_bytes());
         let other = known.remove(&place).map(Box::new);
         known.insert(
@@ -445,7 +477,9 @@ fn learn(entries: Vec<Entry>, known: &mut HashMap<u128, Known>) {
                 error: entry.error.map(Box::new),
                 pending: entry.index.is_some_and(|index| index.pending > 0),
                 staged: entry.staged,
+                lost,
                 generation: entry.generation,
+                from_rejects: entry.from_rejects,
                 other,
             },
         );

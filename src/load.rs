@@ -21,7 +21,7 @@ use parsers::{Accounts, Filter, ObjectKey, Source};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    batch::{self, BatchError, Destination, Engine, Outcome},
+    batch::{self, BatchError, Destination, Engine, Outcome, STAGED},
     budget::Budget,
     cpu::Cpu,
     indexing::{IndexArgs, IndexError},
@@ -98,6 +98,16 @@ pub enum StartError {
     /// One is here and one is in a bucket.
     #[error("the lake {lake} and the state folder {state} must both be local, or both in S3")]
     Mixed {
+        /// The lake.
+        lake: Place,
+        /// The state folder.
+        state: Place,
+    },
+    /// There is no lake.
+    #[error(
+        "nothing was ever loaded into {lake}: there is no ledger in {state}; check --lake and --state"
+    )]
+    Unused {
         /// The lake.
         lake: Place,
         /// The state folder.
@@ -230,6 +240,20 @@ pub(crate) fn check_state(lake: &Place, state: &Place) -> Result<(), StartError>
     Ok(())
 }
 
+/// Refuses a state folder that nothing was ever written to: most likely its name is wrong.
+pub(crate) async fn check_used(
+    lake: &Place,
+    place: &Place,
+    state: &Folder,
+) -> Result<(), StartError> {
+    for part in ["ledger/v1", "published/v1", STAGED] {
+        if !state.folders(part).await?.is_empty() || !state.list(part, None).await?.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(StartError::Unused { lake: lake.clone(), state: place.clone() })
+}
+
 impl<'s> Run<'s> {
     /// Opens lake and state.
     pub(crate) async fn start(
@@ -265,7 +289,7 @@ impl<'s> Run<'s> {
             source: settings.source,
             filter: settings.filter.clone(),
             force: settings.force,
-            ledger: Ledger::new(state),
+            ledger: Ledger::checked(state),
             sources: sources.clone(),
             beside: matches!(destination, Destination::Staged(_)),
             indexes: index.is_some(),
@@ -398,7 +422,7 @@ impl<'s> Run<'s> {
                 self.report.rejected_before += rejected;
                 None
             }
-            Decision::KnownFailure { batch, why } => {
+            Decision::KnownFailure { batch, why, .. } => {
                 self.settled.entry(batch).or_default().failed += 1;
                 self.fail(object.location(), format!("{why} (known from an earlier load)"));
                 None
@@ -504,7 +528,8 @@ impl<'s> Run<'s> {
         self.report.index_error = error.or_else(|| self.report.index_error.take());
     }
 
-    fn add(&mut self, mut outcome: Outcome) {
+    /// Counts what a batch became.
+    pub(crate) fn add(&mut self, mut outcome: Outcome) {
         self.add_index(&mut outcome);
         for object in outcome.objects {
             self.report.bytes_in += object.read_bytes;

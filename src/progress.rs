@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::store::{self, Place};
 
@@ -78,6 +78,32 @@ impl Progress {
             }
         });
         Self { bar, counts }
+    }
+
+    /// A bar of bytes for what mostly takes no time: it shows after a second, if stderr is a terminal.
+    pub fn of_bytes() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let template = "{spinner} publish {bytes}/{total_bytes} {wide_bar} {eta} left";
+        let style = ProgressStyle::with_template(template);
+        let bar = ProgressBar::hidden();
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let later = bar.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            if !later.is_finished() {
+                later.set_draw_target(ProgressDrawTarget::stderr());
+                later.enable_steady_tick(Duration::from_millis(200));
+            }
+        });
+        Self { bar, counts: Arc::default() }
+    }
+
+    /// So much is done of so much.
+    pub fn at(&self, bytes: u64, of: u64) {
+        self.bar.set_length(of);
+        self.bar.set_position(bytes);
     }
 
     /// An object of a bucket is known: buckets are not listed ahead.

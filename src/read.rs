@@ -59,6 +59,8 @@ pub struct LaneReport {
     pub sources: HashMap<u32, &'static Source>,
     /// Accounts of events that nobody has named.
     pub unnamed_accounts: BTreeSet<String>,
+    /// Lines of rejects that do not have the record, because it was too long to be kept.
+    pub without_raw: HashMap<u32, u64>,
 }
 
 /// Until when a batch must be done: objects are not started when what they would take is not left.
@@ -314,7 +316,8 @@ impl Runner {
 
     fn decoder(&mut self, object: u32) -> Box<dyn Decode> {
         let item = &self.items[object as usize];
-        let origin = Origin { key: item.key.clone(), accounts: Arc::clone(&self.accounts) };
+        let origin =
+            Origin { key: item.key.clone(), accounts: Arc::clone(&self.accounts), first_record: 0 };
         if let Some(source) = item.source {
             (source.decoder)(&origin)
         } else {
@@ -418,28 +421,8 @@ impl Runner {
     /// Hands a chunk to every sink. A sink that is gone has failed, and its task says why: there is
     /// no use in going on.
     async fn send(&mut self, chunk: Chunk) -> Result<(), Panicked> {
-        let mut records = 0;
-        for counts in &chunk.counts {
-            let total = self.report.counts.entry(counts.object).or_default();
-            total.records += counts.records;
-            total.rejected += counts.rejected;
-            total.excluded += counts.excluded;
-            records += counts.records;
-        }
-        for reject in &chunk.rejects {
-            *self.report.rejects.entry(reject.reason).or_default() += 1;
-        }
-        if !self.accounts.is_empty() {
-            let uids = chunk.partitions.iter().map(|partition| partition.account.as_str());
-            let has_name =
-                |uid: &str| self.accounts.get(uid).is_some_and(|info| !info.name.is_empty());
-            for uid in uids.filter(|uid| !uid.is_empty() && !has_name(uid)) {
-                if !self.report.unnamed_accounts.contains(uid) {
-                    self.report.unnamed_accounts.insert(uid.to_owned());
-                }
-            }
-        }
-        self.progress.records(records);
+        self.report.add(&chunk, &self.accounts);
+        self.progress.records(chunk.counts.iter().map(|counts| counts.records).sum());
         let chunk = Arc::new(chunk);
         for sink in &self.sinks {
             let sent = sink.send(Arc::clone(&chunk)).await;
@@ -454,12 +437,36 @@ fn read_next(body: Body) -> Task<Result<(Bytes, Body), StoreError>> {
 }
 
 impl LaneReport {
+    /// Counts what a chunk holds.
+    pub(crate) fn add(&mut self, chunk: &Chunk, accounts: &Accounts) {
+        for counts in &chunk.counts {
+            let total = self.counts.entry(counts.object).or_default();
+            total.records += counts.records;
+            total.rejected += counts.rejected;
+            total.excluded += counts.excluded;
+        }
+        for reject in &chunk.rejects {
+            *self.rejects.entry(reject.reason).or_default() += 1;
+        }
+        if accounts.is_empty() {
+            return;
+        }
+        let uids = chunk.partitions.iter().map(|partition| partition.account.as_str());
+        let has_name = |uid: &str| accounts.get(uid).is_some_and(|info| !info.name.is_empty());
+        for uid in uids.filter(|uid| !uid.is_empty() && !has_name(uid)) {
+            if !self.unnamed_accounts.contains(uid) {
+                self.unnamed_accounts.insert(uid.to_owned());
+            }
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         self.counts.extend(other.counts);
         self.ends.extend(other.ends);
         self.read_bytes.extend(other.read_bytes);
         self.sources.extend(other.sources);
         self.unnamed_accounts.extend(other.unnamed_accounts);
+        self.without_raw.extend(other.without_raw);
         for (reason, count) in other.rejects {
             *self.rejects.entry(reason).or_default() += count;
         }

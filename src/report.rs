@@ -107,6 +107,9 @@ pub struct Report {
     /// Why the load stopped before its end.
     #[serde(skip)]
     pub stopped: Option<String>,
+    /// Rows are in staged files: they are not in the lake before they are published.
+    #[serde(skip)]
+    pub staged: bool,
     /// Nothing was written.
     #[serde(skip)]
     pub dry_run: bool,
@@ -194,9 +197,9 @@ impl Report {
         if self.left_out > 0 {
             line(&mut out, format_args!("          {} left out by the filter", self.left_out));
         }
-        line(&mut out, format_args!("records   {}", describe(&self.records)));
+        line(&mut out, format_args!("records   {}", self.describe(&self.records)));
         for (source, counts) in &self.by_source {
-            line(&mut out, format_args!("  {source:<12} {}", describe(counts)));
+            line(&mut out, format_args!("  {source:<12} {}", self.describe(counts)));
         }
         for (class, rows) in &self.by_class {
             line(&mut out, format_args!("  {class:<20} {rows:>12} rows"));
@@ -336,6 +339,21 @@ impl Report {
         out
     }
 
+    fn describe(&self, counts: &RecordCounts) -> String {
+        let place = if self.staged { "staged" } else { "in the lake" };
+        let mut text = format!("{} in, {} {place}", counts.records_in, counts.parquet);
+        let others = [
+            (counts.duplicate, "duplicate"),
+            (counts.rejected, "rejected"),
+            (counts.excluded, "excluded by the filter"),
+        ];
+        for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ", {count} {what}");
+        }
+        text
+    }
+
     fn verdict(&self) -> String {
         let mut lost = Vec::new();
         if self.stopped.is_some() {
@@ -395,18 +413,4 @@ impl Report {
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{text}");
-}
-
-fn describe(counts: &RecordCounts) -> String {
-    let mut text = format!("{} in, {} in the lake", counts.records_in, counts.parquet);
-    let others = [
-        (counts.duplicate, "duplicate"),
-        (counts.rejected, "rejected"),
-        (counts.excluded, "excluded by the filter"),
-    ];
-    for (count, what) in others.iter().filter(|(count, _)| *count > 0) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ", {count} {what}");
-    }
-    text
 }

@@ -21,7 +21,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::{
     ledger::{Entry, Known, Ledger, LedgerError, State},
     pump::ObjectError,
-    store::{self, ObjectRef, Scope, Sources},
+    redrive::lines::Lines,
+    store::{self, Kind, ObjectRef, Scope, Sources},
 };
 
 /// A batch is closed with this many objects,
@@ -47,6 +48,8 @@ pub enum Decision {
         batch: String,
         /// Why it failed.
         why: String,
+        /// Why its bytes cannot be had, if that is why.
+        unreadable: Option<Kind>,
     },
     /// No source knows it.
     Unrecognized {
@@ -145,6 +148,7 @@ impl Selection {
             return Ok(source);
         }
         let entry = self.ledger.find(&ledger_day(key), object, &self.filter).await?;
+        let entry = entry.filter(|entry| !entry.lost);
         let known = entry.is_some_and(|entry| entry.is_of(object));
         let source = match source {
             Decision::Load(source) => source,
@@ -185,8 +189,9 @@ impl Selection {
             && !force
             && let Err(error) = self.sources.open(object, 1).await
         {
+            let unreadable = Some(error.kind);
             let why = ObjectError::Read(error).to_string();
-            return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why });
+            return Ok(Decision::KnownFailure { batch: entry.batch.to_string(), why, unreadable });
         }
         // What was not recognized is in a batch as well: it is told anew with that one.
         if by_content && !beside && matches!(entry.state, State::Unrecognized | State::Excluded) {
@@ -262,7 +267,7 @@ fn decide_again(
     match (known.state, &known.error) {
         (State::Loaded, _) if covered => Decision::Skip { batch, rejected: known.rejected },
         (State::Failed, Some(error)) if covered && error.permanent => {
-            Decision::KnownFailure { batch, why: error.what.clone() }
+            Decision::KnownFailure { batch, why: error.what.clone(), unreadable: None }
         }
         (State::Loaded | State::Failed, _) => Decision::Reload { batch },
         (State::Unrecognized | State::Excluded, _) => Decision::Load(source),
@@ -325,6 +330,8 @@ pub struct Batch {
     pub generation: u32,
     /// Lines of the ledger that stay as they are, with their day: objects that were not loaded.
     pub kept: Vec<(String, Entry)>,
+    /// Lines of rejects whose records are decoded in place of those of the objects, which are gone.
+    pub lines: Option<Arc<Lines>>,
     /// Files that the ledger has of an earlier load, below lake and state.
     pub earlier_files: (Vec<String>, Vec<String>),
     bytes: u64,
@@ -341,6 +348,7 @@ impl Batch {
             filters: vec![filter],
             index_only: false,
             generation: 0,
+            lines: None,
             earlier_files: (Vec::new(), Vec::new()),
             bytes: 0,
         }

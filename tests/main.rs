@@ -17,6 +17,7 @@ mod suite {
     mod by_content;
     mod cloud_parts;
     mod documents;
+    mod gone;
     mod incident;
     mod invariance;
     mod kill;

@@ -17,7 +17,7 @@ use parsers::{ObjectKey, Source, time::DAY_MS};
 
 use crate::{
     ledger::{Ledger, LedgerError, State},
-    load::{Settings, StartError, archives, check_state},
+    load::{Settings, StartError, archives, check_state, check_used},
     progress::Progress,
     select::{Decision, Selection, ledger_day},
     store::{Folder, ObjectRef, Place, S3, Sources, StoreError},
@@ -64,18 +64,25 @@ enum Verdict {
     Excluded,
 }
 
-/// Compares archives with the ledger of a lake.
-pub async fn audit(settings: &Settings, progress: &Progress) -> Result<Report, AuditError> {
+/// Compares archives with the ledger of a lake, which may be new.
+pub async fn audit(
+    settings: &Settings,
+    may_be_new: bool,
+    progress: &Progress,
+) -> Result<Report, AuditError> {
     let sources = Sources::new(Arc::new(S3::new(settings.source_access.clone())));
     let paths = archives(settings, &sources).await?;
     check_state(&settings.lake, &settings.state)?;
     let state = Folder::open(&settings.state, &S3::new(settings.lake_access.clone())).await?;
+    if !may_be_new {
+        check_used(&settings.lake, &settings.state, &state).await?;
+    }
     let mut audit = Audit {
         selection: Selection {
             source: settings.source,
             filter: settings.filter.clone(),
             force: false,
-            ledger: Ledger::new(state),
+            ledger: Ledger::checked(state),
             sources: sources.clone(),
             beside: false,
             indexes: false,
@@ -183,6 +190,9 @@ impl Audit {
         let Some(known) = ledger.find(day, object, filter).await? else {
             return Ok(Verdict::Missing("not in the ledger"));
         };
+        if known.lost {
+            return Ok(Verdict::Missing("its staged file was deleted before it was published"));
+        }
         if !known.is_of(object) {
             return Ok(Verdict::Changed);
         }

@@ -84,6 +84,11 @@ fn run() -> Result<(), String> {
         settings.size.memory =
             ((mb << 20) / 100 * MEMORY_PERCENT).max(trailhound::budget::MIN_BYTES);
     }
+    let budget = settings.size.budget();
+    budget.map_err(|error| {
+        let instead = "without it the memory setting of the function counts";
+        format!("{}; {instead}", variables(&error))
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -101,10 +106,14 @@ fn run() -> Result<(), String> {
     })
 }
 
-/// What clap says, in terms of the variables that set up a function: `--lake` is `TRAILHOUND_LAKE`.
+/// The first paragraph of what clap says.
 fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
-    let text = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    variables(text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: "))
+}
+
+/// A text in terms of the variables that set up a function: `--lake` is `TRAILHOUND_LAKE`.
+fn variables(text: &str) -> String {
     let mut parts = text.split("--");
     let mut said = parts.next().unwrap_or_default().to_owned();
     for part in parts {

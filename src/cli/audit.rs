@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, builder::FalseyValueParser};
 
-use super::{interruptible, load::Load, print};
+use super::{interruptible, load::Load};
 use crate::audit;
 
 #[derive(Debug, Args)]
@@ -31,13 +31,10 @@ impl Audit {
         let progress = what.progress();
         let done = interruptible(async {
             let settings = what.settings().await?;
-            let report = Box::pin(audit::audit(&settings, &progress)).await?;
+            let report = audit::audit(&settings, self.then_load, &progress);
+            let report = Box::pin(report).await?;
             progress.finish();
-            if what.json || what.quiet {
-                eprint!("{}", report.problems());
-            } else {
-                print(&report.text(&settings.lake))?;
-            }
+            what.output.summary(|| report.text(&settings.lake), || report.problems())?;
             if !self.then_load {
                 return anyhow::Ok((settings, report, None));
             }
@@ -49,13 +46,13 @@ impl Audit {
         progress.finish();
         let Some(done) = done else { return Ok(ExitCode::from(130)) };
         let (settings, report, loaded) = done?;
-        if what.json {
+        what.output.object(|| {
             let mut value = serde_json::to_value(&report)?;
             if let Some(loaded) = &loaded {
                 value["load"] = loaded.json()?;
             }
-            print(&(value.to_string() + "\n"))?;
-        }
+            Ok(value)
+        })?;
         match loaded {
             Some(loaded) => what.tell(&settings, &loaded),
             None => Ok(ExitCode::from(report.exit_code(what.strict))),

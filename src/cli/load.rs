@@ -15,16 +15,15 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use parsers::{Filter, SOURCES, Source, time};
 use serde_json::{Value, json};
 
-use super::{interruptible, print};
+use super::{OutputArgs, interruptible, publish::publish, settings};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
     fill,
     indexing::IndexArgs,
-    inflate::Caps,
     load::{self, Settings},
     progress::Progress,
     publish, report,
-    store::{Place, S3},
+    store::Place,
 };
 
 #[derive(Debug, Args)]
@@ -69,15 +68,8 @@ pub(super) struct Load {
     /// Count objects that no source knows as an error
     #[arg(long, env = "TRAILHOUND_STRICT", value_parser = FalseyValueParser::new())]
     pub(super) strict: bool,
-    /// Tell what would be loaded, and write nothing
-    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
-    dry_run: bool,
-    /// Print the result as one JSON object
-    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
-    pub(super) json: bool,
-    /// No progress bar and no summary
-    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
-    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 }
 
 /// What is written.
@@ -85,24 +77,6 @@ pub(super) struct Load {
 enum Only {
     /// The index.
     Opensearch,
-}
-
-/// Merges what was staged.
-pub(super) async fn publish(
-    settings: &Settings,
-    size: &SizeArgs,
-) -> Result<publish::Report, publish::PublishError> {
-    let settings = publish::Settings {
-        lake: settings.lake.clone(),
-        state: settings.state.clone(),
-        lake_access: settings.lake_access.clone(),
-        memory_bytes: size.memory,
-        jobs: size.jobs(),
-        grace: publish::GRACE,
-        security_lake: None,
-        dry_run: false,
-    };
-    publish::publish(&settings).await
 }
 
 /// What a load has done.
@@ -123,14 +97,12 @@ impl Load {
         progress.finish();
         let Some(done) = done else { return Ok(ExitCode::from(130)) };
         let (settings, done) = done?;
-        if self.json {
-            print(&(done.json()?.to_string() + "\n"))?;
-        }
+        self.output.object(|| done.json())?;
         self.tell(&settings, &done)
     }
 
     pub(super) fn progress(&self) -> Progress {
-        if self.quiet { Progress::hidden() } else { Progress::start(&self.paths) }
+        if self.output.quiet { Progress::hidden() } else { Progress::start(&self.paths) }
     }
 
     pub(super) async fn load(
@@ -142,22 +114,26 @@ impl Load {
             let report = Box::pin(fill::fill(settings)).await?;
             return Ok(Done { report, published: None });
         }
-        let report = Box::pin(load::load(settings, progress)).await?;
-        let publishes = settings.lake.is_s3() && !self.no_publish && !self.dry_run;
-        let published = if publishes { Some(publish(settings, &self.size).await?) } else { None };
+        let mut report = Box::pin(load::load(settings, progress)).await?;
+        let is_staged = settings.lake.is_s3() && !self.output.dry_run;
+        let mut published = None;
+        if is_staged && !self.no_publish {
+            progress.finish();
+            published = Some(Box::pin(publish(&self.lake, &self.size, &self.output)).await?);
+        }
+        report.staged = is_staged && self.no_publish;
         Ok(Done { report, published })
     }
 
     /// Tells people what was done.
     pub(super) fn tell(&self, settings: &Settings, done: &Done) -> anyhow::Result<ExitCode> {
         let Done { report, published } = done;
-        if self.json || self.quiet {
-            eprint!("{}", report.problems());
-            eprint!("{}", published.as_ref().map(publish::Report::problems).unwrap_or_default());
-        } else {
-            print(&report.text(&settings.lake, &settings.state))?;
-            print(&published.as_ref().map(publish::Report::text).unwrap_or_default())?;
-        }
+        let publish =
+            |what: fn(&publish::Report) -> String| published.as_ref().map(what).unwrap_or_default();
+        self.output.summary(
+            || report.text(&settings.lake, &settings.state) + &publish(publish::Report::text),
+            || report.problems() + &publish(publish::Report::problems),
+        )?;
         let code = published.as_ref().map_or(0, publish::Report::exit_code);
         Ok(ExitCode::from(code.max(report.exit_code(self.strict))))
     }
@@ -172,22 +148,12 @@ impl Load {
         if filter.since >= filter.until {
             anyhow::bail!("--since must be before --until");
         }
-        let lake_access = self.lake.access();
-        let accounts = self.sources.accounts(&S3::new(lake_access.clone())).await;
         Ok(Settings {
-            accounts: accounts.map_err(anyhow::Error::msg)?,
             paths: self.paths.clone(),
-            state: self.lake.state(),
-            lake: self.lake.lake.clone(),
-            source_access: self.sources.access(),
-            lake_access,
             source: self.source,
             filter,
-            budget: self.index.budget(&self.size).map_err(anyhow::Error::msg)?,
-            index: self.index.clone(),
-            caps: Caps::default(),
             force: self.force,
-            dry_run: self.dry_run,
+            ..settings(&self.lake, &self.sources, &self.size, &self.index, &self.output).await?
         })
     }
 }

@@ -11,11 +11,12 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, builder::FalseyValueParser};
+use clap::Args;
 
-use super::{interruptible, print};
+use super::{OutputArgs, interruptible};
 use crate::{
     config::{LakeArgs, SizeArgs, parse_seconds},
+    progress::Progress,
     publish::{self, Settings, deliver::SecurityLake},
 };
 
@@ -38,15 +39,24 @@ pub(super) struct Publish {
     /// location, role and external id of each custom source
     #[arg(long, env = "TRAILHOUND_SECURITY_LAKE", value_name = "FILE")]
     security_lake: Option<PathBuf>,
-    /// Tell what would be merged, and write nothing
-    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
-    dry_run: bool,
-    /// Print the result as one JSON object
-    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
-    /// No summary
-    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
-    quiet: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Merges what a load has staged.
+pub(super) async fn publish(
+    lake: &LakeArgs,
+    size: &SizeArgs,
+    output: &OutputArgs,
+) -> Result<publish::Report, publish::PublishError> {
+    let progress = progress(output);
+    let report = publish::publish(&Settings::new(lake, size), &progress).await;
+    progress.finish();
+    report
+}
+
+fn progress(output: &OutputArgs) -> Progress {
+    if output.quiet { Progress::hidden() } else { Progress::of_bytes() }
 }
 
 impl Publish {
@@ -60,27 +70,19 @@ impl Publish {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let security_lake = self.security_lake()?;
         let settings = Settings {
-            state: self.lake.state(),
-            lake_access: self.lake.access(),
-            lake: self.lake.lake,
-            memory_bytes: self.size.memory,
-            jobs: self.size.jobs(),
             grace: self.grace,
             security_lake,
-            dry_run: self.dry_run,
+            dry_run: self.output.dry_run,
+            must_exist: true,
+            ..Settings::new(&self.lake, &self.size)
         };
-        let Some(report) = interruptible(publish::publish(&settings))? else {
-            return Ok(ExitCode::from(130));
-        };
+        let progress = progress(&self.output);
+        let report = interruptible(publish::publish(&settings, &progress))?;
+        progress.finish();
+        let Some(report) = report else { return Ok(ExitCode::from(130)) };
         let report = report?;
-        if self.json {
-            print(&(serde_json::to_string(&report)? + "\n"))?;
-        } else if !self.quiet {
-            print(&report.text())?;
-        }
-        if self.json || self.quiet {
-            eprint!("{}", report.problems());
-        }
+        self.output.object(|| serde_json::to_value(&report))?;
+        self.output.summary(|| report.text(), || report.problems())?;
         Ok(ExitCode::from(report.exit_code()))
     }
 }

@@ -12,21 +12,16 @@
 use std::process::ExitCode;
 
 use clap::{Args, builder::FalseyValueParser};
-use parsers::{
-    Accounts,
-    time::{self, DAY_MS},
-};
+use parsers::time::{self, DAY_MS};
 
-use super::{interruptible, load, print};
+use super::{OutputArgs, interruptible, publish::publish, settings};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
     indexing::IndexArgs,
-    inflate::Caps,
     load::Settings,
     progress::Progress,
     publish,
     redrive::{self, Days, NO_FILTER},
-    store::S3,
 };
 
 #[derive(Debug, Args)]
@@ -51,71 +46,46 @@ pub(super) struct Redrive {
     /// Leave new rows in staged files: `publish` merges them later
     #[arg(long, env = "TRAILHOUND_NO_PUBLISH", value_parser = FalseyValueParser::new())]
     no_publish: bool,
-    /// Tell what would be loaded again, and write nothing
-    #[arg(long, env = "TRAILHOUND_DRY_RUN", value_parser = FalseyValueParser::new())]
-    dry_run: bool,
-    /// Print the result as one JSON object
-    #[arg(long, env = "TRAILHOUND_JSON", value_parser = FalseyValueParser::new())]
-    json: bool,
-    /// No summary
-    #[arg(long, short, env = "TRAILHOUND_QUIET", value_parser = FalseyValueParser::new())]
-    quiet: bool,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl Redrive {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let done = interruptible(async {
-            let accounts = self.sources.accounts(&S3::new(self.lake.access())).await;
-            let settings = self.settings(accounts.map_err(anyhow::Error::msg)?)?;
+            let settings = Settings {
+                filter: NO_FILTER,
+                force: self.force,
+                ..settings(&self.lake, &self.sources, &self.size, &self.index, &self.output).await?
+            };
             let days = Days { since: self.since.clone(), until: self.until.clone() };
             let progress = Progress::hidden();
-            let report = Box::pin(redrive::redrive(&settings, &days, &progress)).await?;
-            let publishes = report.staged && !self.no_publish && !self.dry_run;
-            let published =
-                if publishes { Some(load::publish(&settings, &self.size).await?) } else { None };
+            let mut report = Box::pin(redrive::redrive(&settings, &days, &progress)).await?;
+            let mut published = None;
+            if report.staged && !self.no_publish {
+                published = Some(publish(&self.lake, &self.size, &self.output).await?);
+            }
+            report.load.staged = report.staged && self.no_publish;
             anyhow::Ok((settings, report, published))
         })?;
         let Some(done) = done else { return Ok(ExitCode::from(130)) };
         let (settings, report, published) = done?;
-        if self.json {
+        self.output.object(|| {
             let mut value = serde_json::to_value(&report)?;
             if let Some(published) = &published {
                 value["publish"] = serde_json::to_value(published)?;
             }
-            print(&(value.to_string() + "\n"))?;
-        } else if !self.quiet {
-            let (found, rejected) = (report.found, report.rejected_before);
-            print(&format!("found     {found} objects, with {rejected} records in the rejects\n"))?;
-            if found > report.left.count() {
-                print(&report.load.text(&settings.lake, &settings.state))?;
-            }
-            print(&published.as_ref().map(publish::Report::text).unwrap_or_default())?;
-        }
+            Ok(value)
+        })?;
+        let publish =
+            |what: fn(&publish::Report) -> String| published.as_ref().map(what).unwrap_or_default();
+        self.output.summary(
+            || report.text(&settings.lake, &settings.state) + &publish(publish::Report::text),
+            || report.load.problems() + &publish(publish::Report::problems),
+        )?;
         eprint!("{}", report.problems());
-        if self.json || self.quiet {
-            eprint!("{}", report.load.problems());
-            eprint!("{}", published.as_ref().map(publish::Report::problems).unwrap_or_default());
-        }
         let code = published.as_ref().map_or(0, publish::Report::exit_code);
         Ok(ExitCode::from(code.max(report.exit_code())))
-    }
-
-    fn settings(&self, accounts: std::sync::Arc<Accounts>) -> anyhow::Result<Settings> {
-        Ok(Settings {
-            accounts,
-            paths: Vec::new(),
-            state: self.lake.state(),
-            lake: self.lake.lake.clone(),
-            source_access: self.sources.access(),
-            lake_access: self.lake.access(),
-            source: None,
-            filter: NO_FILTER,
-            budget: self.index.budget(&self.size).map_err(anyhow::Error::msg)?,
-            index: self.index.clone(),
-            caps: Caps::default(),
-            force: self.force,
-            dry_run: self.dry_run,
-        })
     }
 }
 

@@ -202,6 +202,11 @@ impl History {
         self.merged.get(staged).copied()
     }
 
+    /// The staged files that manifests name.
+    pub fn merged_files(&self) -> impl Iterator<Item = &str> {
+        self.merged.keys().map(String::as_str)
+    }
+
     /// The files that manifests name and none has replaced, by path.
     pub fn files(&self) -> &BTreeMap<String, Published> {
         &self.files

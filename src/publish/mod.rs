@@ -8,7 +8,7 @@
 //! written, upload, commit with one create that only one can win (`manifest.rs`). What a killed
 //! round left is removed by the next publish (`recover.rs`).
 //! # Known gaps
-//! Staged files of batches that were never committed stay. Of an event whose two rows differ in
+//! Of an event whose two rows differ in
 //! time both stay. Security Lake's custom sources, with a role for each class, come later: the
 //! lake's folder is asked for at one place per class for that.
 //! # Reference
@@ -21,14 +21,18 @@ use std::{
 
 use crate::{
     budget::Budget,
+    config::{LakeArgs, SizeArgs},
     cpu::{Cpu, Panicked},
-    load::{StartError, check_state},
+    ledger::LedgerError,
+    load::{StartError, check_state, check_used},
+    progress::Progress,
     store::{Access, Folder, Place, S3, StoreError},
     workspace::{self, FileError, LakeLock, Places},
 };
 
 pub mod deliver;
 mod known;
+pub mod lost;
 pub mod manifest;
 mod merge;
 mod output;
@@ -47,6 +51,8 @@ pub use visible::{Staged, Visible, visible};
 
 /// How long staged files stay after they were merged, if nothing else is asked for.
 pub const GRACE: Duration = Duration::from_hours(1);
+/// What was never committed is removed after so long: no load takes longer.
+pub const ABANDONED: Duration = Duration::from_hours(7 * 24);
 /// Staged bytes of a round: what the scratch folder holds, twice at most.
 const ROUND_BYTES: u64 = 2 << 30;
 /// Staged files of a round: what a manifest names.
@@ -77,6 +83,25 @@ pub struct Settings {
     pub security_lake: Option<SecurityLake>,
     /// Writes nothing.
     pub dry_run: bool,
+    /// A lake that nothing was loaded into is an error.
+    pub must_exist: bool,
+}
+
+impl Settings {
+    /// Of a publish that nothing in particular is asked of.
+    pub fn new(lake: &LakeArgs, size: &SizeArgs) -> Self {
+        Self {
+            lake: lake.lake.clone(),
+            state: lake.state(),
+            lake_access: lake.access(),
+            memory_bytes: size.memory,
+            jobs: size.jobs(),
+            grace: GRACE,
+            security_lake: None,
+            dry_run: false,
+            must_exist: false,
+        }
+    }
 }
 
 /// The publish could not start, or cannot go on.
@@ -94,6 +119,9 @@ pub enum PublishError {
     /// Manifests cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Files cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -110,9 +138,9 @@ pub enum PublishError {
 
 /// Publishes what is staged. An error means that it could not start; what went wrong later is in the
 /// report.
-pub async fn publish(settings: &Settings) -> Result<Report, PublishError> {
+pub async fn publish(settings: &Settings, progress: &Progress) -> Result<Report, PublishError> {
     let started = Instant::now();
-    let mut publisher = Publisher::start(settings).await?;
+    let mut publisher = Publisher::start(settings, progress).await?;
     if let Err(error) = publisher.run().await {
         publisher.report.stopped = Some(error.to_string());
     }
@@ -124,6 +152,7 @@ struct Publisher<'s> {
     /// Of a lake of this machine, if anything is written.
     lock: Option<LakeLock>,
     settings: &'s Settings,
+    progress: &'s Progress,
     lake: Folder,
     state: Folder,
     cpu: Cpu,
@@ -137,7 +166,7 @@ struct Publisher<'s> {
 }
 
 impl<'s> Publisher<'s> {
-    async fn start(settings: &'s Settings) -> Result<Self, PublishError> {
+    async fn start(settings: &'s Settings, progress: &'s Progress) -> Result<Self, PublishError> {
         check_state(&settings.lake, &settings.state)?;
         if let Place::Local(path) = &settings.lake {
             if !path.exists() {
@@ -155,6 +184,9 @@ impl<'s> Publisher<'s> {
         let s3 = S3::new(settings.lake_access.clone());
         let lake = Folder::open(&settings.lake, &s3).await?;
         let state = Folder::open(&settings.state, &s3).await?;
+        if settings.must_exist {
+            check_used(&settings.lake, &settings.state, &state).await?;
+        }
         let mut lock = None;
         if let (Place::Local(lake), Place::Local(state), false) =
             (&settings.lake, &settings.state, settings.dry_run)
@@ -166,6 +198,7 @@ impl<'s> Publisher<'s> {
         Ok(Self {
             lock,
             settings,
+            progress,
             cpu: Cpu::new(budget.lanes)?,
             limits: Limits {
                 // What is estimated of an input is about half of what it takes with the allocator.
@@ -186,6 +219,7 @@ impl<'s> Publisher<'s> {
         if !self.settings.dry_run {
             self.recover().await?;
         }
+        self.find_lost().await?;
         let mut overtaken = 0;
         loop {
             let chosen = self.choose().await?;
@@ -231,6 +265,8 @@ impl<'s> Publisher<'s> {
         let rest = staged.split_off(count.max(1).min(staged.len()));
         self.report.left.count = (rest.len() + staged.len()) as u64;
         self.report.left.bytes = staged.iter().chain(&rest).map(|one| one.file.size).sum();
+        let done = self.report.staged.bytes;
+        self.progress.at(done, done + self.report.left.bytes);
         Ok(staged)
     }
 }

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::{
-    PublishError, Publisher,
+    ABANDONED, PublishError, Publisher,
     manifest::{self, Intent, Manifest},
     visible,
 };
@@ -47,10 +47,11 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Removes staged files that were merged longer ago than the grace period.
+    /// Removes staged files that were merged longer ago than the grace period, and those of batches
+    /// that were never committed.
     pub(super) async fn sweep(&mut self) -> Result<(), PublishError> {
         let ages = manifest::ages(&self.state).await?;
-        let mut staged = visible::committed(&self.state).await?;
+        let (mut staged, mut open) = visible::staged(&self.state).await?;
         staged.retain(|one| {
             let age = self.history.merged(&one.file.path).and_then(|number| ages.get(&number));
             age.is_some_and(|age| *age >= self.settings.grace)
@@ -58,6 +59,10 @@ impl Publisher<'_> {
         let paths: Vec<String> = staged.into_iter().map(|one| one.file.path).collect();
         self.state.remove(&paths).await?;
         self.report.removed += paths.len() as u64;
+        open.retain(|one| one.file.age >= ABANDONED);
+        let paths: Vec<String> = open.into_iter().map(|one| one.file.path).collect();
+        self.state.remove(&paths).await?;
+        self.report.abandoned += paths.len() as u64;
         Ok(())
     }
 }

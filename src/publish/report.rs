@@ -13,6 +13,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::report::NAMED;
+
 /// Files and what they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Files {
@@ -53,6 +55,10 @@ pub struct Report {
     pub left: Files,
     /// Staged files that were removed, because they were merged some time ago.
     pub removed: u64,
+    /// Staged files that were removed, because their batch was never committed.
+    pub abandoned: u64,
+    /// Staged files that were deleted before they were published.
+    pub lost: Vec<String>,
     /// Unfinished publishes that were undone.
     pub recovered: u64,
     /// Rounds that were done in vain, because another publish was faster.
@@ -68,7 +74,8 @@ pub struct Report {
 impl Report {
     /// 0 if everything is published; 2 if something is not.
     pub fn exit_code(&self) -> u8 {
-        if self.stopped.is_some() || !self.failed.is_empty() { 2 } else { 0 }
+        let all = self.stopped.is_none() && self.failed.is_empty() && self.lost.is_empty();
+        if all { 0 } else { 2 }
     }
 
     /// For people.
@@ -112,6 +119,10 @@ impl Report {
             let count = self.removed;
             line(&mut out, format_args!("removed   {count} staged files that were merged before"));
         }
+        if self.abandoned > 0 {
+            let count = self.abandoned;
+            line(&mut out, format_args!("removed   {count} staged files of unfinished batches"));
+        }
         if left.count > 0 {
             let (files, megabytes) = (left.count, mb(left.bytes));
             line(&mut out, format_args!("left      {files} staged files, {megabytes:.1} MB"));
@@ -127,6 +138,19 @@ impl Report {
         let mut out = String::new();
         for (name, why) in &self.failed {
             line(&mut out, format_args!("failed: {name}: {why}"));
+        }
+        for name in self.lost.iter().take(NAMED) {
+            line(&mut out, format_args!("lost: {name} was deleted before it was published"));
+        }
+        if !self.lost.is_empty() {
+            let count = self.lost.len();
+            line(
+                &mut out,
+                format_args!(
+                    "lost: {count} staged files; `trailhound audit` with --load loads their objects \
+                     again"
+                ),
+            );
         }
         if let Some(why) = &self.stopped {
             line(&mut out, format_args!("stopped: {why}; run it again"));

@@ -143,7 +143,7 @@ impl Publisher<'_> {
             let survey = |input: Input| (Survey::of(&input), input);
             inputs.into_iter().map(survey).collect::<Vec<_>>()
         });
-        let (mut inputs, mut survey) = (Vec::new(), Survey::default());
+        let (mut inputs, mut survey, mut bytes) = (Vec::new(), Survey::default(), 0);
         for (one, (surveyed, input)) in staged.into_iter().zip(surveyed.await?) {
             match surveyed {
                 Err(error) => self.fail(one, error.source.to_string()),
@@ -151,6 +151,7 @@ impl Publisher<'_> {
                     let Survey { rows, .. } = of_file;
                     survey.add(of_file);
                     work.staged += Files { count: 1, rows, bytes: one.file.size };
+                    bytes += one.file.size;
                     work.manifest.staged.push(one.file.path);
                     inputs.push(input);
                 }
@@ -180,6 +181,7 @@ impl Publisher<'_> {
             });
             (merge, output) = merged.await??;
         }
+        self.progress.bytes(bytes);
         work.duplicates += duplicates + merge.duplicates;
         for made in output.files {
             work.add(class, made);

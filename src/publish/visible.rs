@@ -62,18 +62,25 @@ pub async fn visible(lake: &Folder, state: &Folder) -> Result<Visible, HistoryEr
 
 /// Staged files of committed batches, merged or not, oldest first.
 pub(super) async fn committed(state: &Folder) -> Result<Vec<Staged>, StoreError> {
-    let mut all = Vec::new();
+    Ok(staged(state).await?.0)
+}
+
+/// Staged files, those of committed batches and those of others, oldest first.
+pub(super) async fn staged(state: &Folder) -> Result<(Vec<Staged>, Vec<Staged>), StoreError> {
+    let (mut all, mut open) = (Vec::new(), Vec::new());
     for folder in state.folders(STAGED).await? {
         let Some(day) = folder.strip_prefix("day=") else { continue };
         // A batch whose ledger is seen here has all its files there.
         let ledgers = state.list(&Ledger::folder(day), None).await?;
         let batches: HashSet<&str> = ledgers.iter().filter_map(|one| batch(&one.path)).collect();
         let found = state.list(&staged_folder(day), None).await?;
-        let staged = found.into_iter().filter_map(Staged::new);
-        all.extend(staged.filter(|staged| batches.contains(staged.batch.as_str())));
+        for staged in found.into_iter().filter_map(Staged::new) {
+            let is_committed = batches.contains(staged.batch.as_str());
+            if is_committed { &mut all } else { &mut open }.push(staged);
+        }
     }
     all.sort_by(|a, b| (&a.batch, &a.file.path).cmp(&(&b.batch, &b.file.path)));
-    Ok(all)
+    Ok((all, open))
 }
 
 impl Staged {
@@ -86,7 +93,8 @@ impl Staged {
     }
 }
 
-fn batch(ledger: &str) -> Option<&str> {
+/// The batch of a ledger.
+pub(super) fn batch(ledger: &str) -> Option<&str> {
     ledger.rsplit('/').next()?.strip_suffix(".ndjson")
 }
 

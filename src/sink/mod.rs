@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use parsers::{Chunk, ocsf::Class};
 use tokio::sync::mpsc::Receiver;
 
+pub mod earlier;
 pub mod opensearch;
 pub mod parquet;
 pub mod partition;
@@ -45,6 +46,14 @@ pub enum SinkError {
     /// Parquet cannot be encoded.
     #[error("cannot encode {}: {source}", path.display())]
     Encode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ::parquet::errors::ParquetError,
+    },
+    /// A file of the lake cannot be read.
+    #[error("cannot read {}: {source}; load its objects again with --force", path.display())]
+    Read {
         /// The file.
         path: PathBuf,
         /// Why.

@@ -36,6 +36,7 @@ use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
 use super::{
     Sink, SinkError, StagedFile,
+    earlier::Earlier,
     partition::{Buffers, Layout, Part},
 };
 use crate::cpu::Cpu;
@@ -82,6 +83,8 @@ pub struct ParquetSink {
     pub batch: String,
     /// For each object: no other object of the batch can repeat its rows.
     pub unique: Arc<[bool]>,
+    /// What the batch has already; empty but where it is extended.
+    pub earlier: Earlier,
 }
 
 impl Sink for ParquetSink {
@@ -89,7 +92,8 @@ impl Sink for ParquetSink {
 
     async fn run(self, mut chunks: Receiver<Arc<Chunk>>) -> Result<ParquetReceipt, SinkError> {
         let objects = self.unique.len();
-        let mut buffers = Buffers::new(self.layout.clone(), Arc::clone(&self.unique));
+        let mut buffers =
+            Buffers::new(self.layout.clone(), Arc::clone(&self.unique), self.earlier.clone());
         let mut jobs = Jobs {
             sink: &self,
             running: JoinSet::new(),
@@ -101,11 +105,8 @@ impl Sink for ParquetSink {
             },
         };
         while let Some(chunk) = chunks.recv().await {
-            let work = move || {
-                buffers.add(&chunk);
-                buffers
-            };
-            buffers = self.cpu.run(work).await?;
+            let work = move || buffers.add(&chunk).map(|()| buffers);
+            buffers = self.cpu.run(work).await??;
             // Half of the memory is for rows that wait, half for files being encoded.
             while buffers.bytes() > self.partition_bytes / 2 {
                 let (returned, parts) = self

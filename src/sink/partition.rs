@@ -25,6 +25,8 @@ use parsers::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::{SinkError, earlier::Earlier};
+
 /// How rows are divided into files and sorted.
 #[derive(Clone, Debug)]
 pub enum Layout {
@@ -139,6 +141,7 @@ pub struct Buffers {
     layout: Layout,
     /// For each object: no other object of the batch can repeat its rows.
     unique: Arc<[bool]>,
+    earlier: Earlier,
     tables: HashMap<i32, Box<dyn Table>>,
     /// Numbers of partitions by class.
     numbers: HashMap<(i32, Partition), u32>,
@@ -150,10 +153,11 @@ pub struct Buffers {
 
 impl Buffers {
     /// No rows yet.
-    pub fn new(layout: Layout, unique: Arc<[bool]>) -> Self {
+    pub fn new(layout: Layout, unique: Arc<[bool]>, earlier: Earlier) -> Self {
         Self {
             layout,
             unique,
+            earlier,
             tables: HashMap::new(),
             numbers: HashMap::new(),
             partitions: Vec::new(),
@@ -168,11 +172,11 @@ impl Buffers {
     }
 
     /// Adds the rows of a chunk.
-    pub fn add(&mut self, chunk: &Chunk) {
+    pub fn add(&mut self, chunk: &Chunk) -> Result<(), SinkError> {
         for table in &chunk.tables {
             let class = table.class();
-            let numbers: Vec<u32> =
-                chunk.partitions.iter().map(|partition| self.number(class, partition)).collect();
+            let numbers = chunk.partitions.iter().map(|partition| self.number(class, partition));
+            let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
             let held = self.tables.entry(class.uid).or_insert_with(|| (class.table)());
             held.append(&**table, &numbers);
             for key in table.keys() {
@@ -180,29 +184,28 @@ impl Buffers {
                 self.files[file].waiting += key.record_bytes.max(1) as usize;
             }
         }
+        Ok(())
     }
 
-    fn number(&mut self, class: &'static Class, partition: &Partition) -> u32 {
+    fn number(&mut self, class: &'static Class, partition: &Partition) -> Result<u32, SinkError> {
         let key = (class.uid, partition.clone());
         if let Some(number) = self.numbers.get(&key) {
-            return *number;
+            return Ok(*number);
         }
         let of_file = self.layout.partition(partition);
         let next = self.files.len();
         let file = *self.file_numbers.entry((class.uid, of_file.clone())).or_insert(next);
         if file == next {
-            self.files.push(File {
-                class,
-                folder: self.layout.folder(class, &of_file),
-                waiting: 0,
-                written: Written::default(),
-                parts: 0,
-            });
+            let folder = self.layout.folder(class, &of_file);
+            let (uids, parts) = self.earlier.of(&folder)?;
+            let mut written = Written::default();
+            written.add(uids);
+            self.files.push(File { class, folder, waiting: 0, written, parts });
         }
         let number = self.partitions.len() as u32;
         self.partitions.push((file, partition.clone()));
         self.numbers.insert(key, number);
-        number
+        Ok(number)
     }
 
     /// Takes rows of the largest class; more may follow for their files. Where files are small on the

@@ -33,7 +33,9 @@ use crate::{
     event,
     indexing::IndexArgs,
     intake::{Done, Intake, IntakeError, Message},
-    metrics, publish,
+    metrics,
+    progress::Progress,
+    publish,
 };
 
 mod http;
@@ -157,7 +159,7 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(heartbeat(Arc::clone(&queue), Arc::clone(&held)));
     if let Some(every) = args.publish_every {
-        tasks.spawn(publish_often(publish_settings(args, &size), every));
+        tasks.spawn(publish_often(publish::Settings::new(&args.lake, &size), every));
     }
     let collector = tokio::spawn(
         Collector {
@@ -217,22 +219,9 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     }
     if args.drain && args.publish_every.is_some() && told_to_end.is_none() {
         tasks.shutdown().await;
-        publish_once(&publish_settings(args, &size)).await;
+        publish_once(&publish::Settings::new(&args.lake, &size)).await;
     }
     Ok(())
-}
-
-fn publish_settings(args: &WorkerArgs, size: &SizeArgs) -> publish::Settings {
-    publish::Settings {
-        lake: args.lake.lake.clone(),
-        state: args.lake.state(),
-        lake_access: args.lake.access(),
-        memory_bytes: size.memory,
-        jobs: size.jobs(),
-        grace: publish::GRACE,
-        security_lake: None,
-        dry_run: false,
-    }
 }
 
 /// Publishes again and again. Several workers may: one of them does the work. A publish that is cut
@@ -246,7 +235,7 @@ async fn publish_often(settings: publish::Settings, every: Duration) {
 }
 
 async fn publish_once(settings: &publish::Settings) {
-    match publish::publish(settings).await {
+    match publish::publish(settings, &Progress::hidden()).await {
         Ok(report) => tracing::info!(
             staged = report.staged.count,
             published = report.published.count,

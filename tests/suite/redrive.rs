@@ -90,6 +90,29 @@ fn damaged_objects_are_loaded_again_only_if_that_is_asked_for() {
     assert_eq!((forced.code, number(&forced.report["found"]), forced.objects("failed")), (2, 1, 1));
 }
 
+#[test]
+fn a_damaged_object_that_was_mended_is_loaded_again() {
+    let bench = Bench::with([
+        (&*trail_key("cut"), b"{\"Records\":[{\"a\":".to_vec()),
+        (&*trail_key("still"), b"{\"Records\":[{\"a\":".to_vec()),
+    ]);
+    assert_eq!(bench.load(&[]).code, 2);
+    bench.put(&trail_key("cut"), records(&[event(1)]));
+    let run = redrive(&bench, &[]);
+    assert_eq!(number(&run.report["found"]), 1, "the other one is as it was");
+    // Both are of one batch.
+    run.expect(2, [1, 1], [1, 1, 0]);
+    assert_eq!(number(&redrive(&bench, &[]).report["found"]), 0);
+
+    let cloud = Cloud::new();
+    cloud.0.put("logs", &trail_key("cut"), b"{\"Records\":[{\"a\":".to_vec());
+    assert_eq!(cloud.run(&["load", "s3://logs"]).code, 2);
+    assert_eq!(number(&cloud.run(&["redrive"]).report["found"]), 0);
+    cloud.0.put("logs", &trail_key("cut"), records(&[event(1)]));
+    cloud.run(&["redrive"]).expect(0, [1, 0], [1, 1, 0]);
+    assert_eq!(number(&cloud.run(&["redrive"]).report["found"]), 0);
+}
+
 /// A bucket with logs, a lake in another one.
 struct Cloud(S3Server);
 

@@ -100,6 +100,22 @@ fn what_may_work_later_comes_back_and_works_later() {
 }
 
 #[test]
+fn what_is_still_throttled_when_it_comes_again_is_no_permanent_failure() {
+    let cloud = Cloud::new();
+    let mut lambda = cloud.function();
+    let body = notification(&[&cloud.trail("slow", 0..10)]);
+    cloud.server.fault(|operation, bucket, _| {
+        let is_hit = operation == "GetObject" && bucket == "logs";
+        if is_hit { Err(s3_error!(SlowDown)) } else { Ok(()) }
+    });
+    for receipts in [1, 2] {
+        assert_eq!(failed(&lambda.invoke(queue_event([("a", body.as_str(), receipts)]))), ["a"]);
+    }
+    let counts = ["FailedTransient", "FailedPermanent"].map(|name| metric(&lambda, name));
+    assert_eq!(counts, [2, 0], "{:#?}", log_lines(&lambda));
+}
+
+#[test]
 fn a_lake_that_cannot_be_written_for_a_while_loses_nothing() {
     let Some(queues) = Queues::or_skip("a_lake_that_cannot_be_written") else { return };
     let cloud = Cloud::new();

@@ -59,7 +59,10 @@ fn settings_that_are_wrong_are_named() {
     says(&with(&good, lake, "s3://"), &[lake, "s3://bucket/prefix"]);
     let lots = with(&good, "TRAILHOUND_MEMORY", "lots");
     says(&lots, &["TRAILHOUND_MEMORY", "lots", "512MB"]);
-    says(&with(&good, "TRAILHOUND_MEMORY", "1MB"), &["128MB"]);
+    says(
+        &with(&good, "TRAILHOUND_MEMORY", "1MB"),
+        &["TRAILHOUND_MEMORY 1MB", "128MB", "memory setting"],
+    );
     says(&with(&good, "TRAILHOUND_JOBS", "0"), &["TRAILHOUND_JOBS"]);
     let accounts = with(&good, "TRAILHOUND_ACCOUNTS", "s3://lake/no/such.csv");
     says(&accounts, &["accounts", "s3://lake/no/such.csv", "not there"]);
