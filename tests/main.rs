@@ -22,6 +22,7 @@ mod suite {
     mod kill;
     mod lambda;
     mod no_loss;
+    mod nodes;
     mod pairs;
     mod publish;
     mod reader;

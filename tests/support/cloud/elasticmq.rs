@@ -4,86 +4,23 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
 
-const VERSION: &str = "1.7.1";
-const LOGBACK: &str = "1.5.18";
+use super::maven::{self, Artifact};
 
-/// The folder for everything of this version.
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("elasticmq-{VERSION}"))
-}
+const SERVER: [Artifact; 2] = [
+    Artifact::jar("org.elasticmq", "elasticmq-server_2.13", "1.7.1"),
+    Artifact::jar("ch.qos.logback", "logback-classic", "1.5.18"),
+];
 
-/// Whether a program runs, and if not, what it takes.
-fn needs(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output();
-    if output.is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    Err(format!(
-        "the queue server of the tests (ElasticMQ) needs `{program}`: install Java 17 or later and \
-         Maven, on Debian with `apt-get install default-jre-headless maven`; without them, set \
-         TRAILHOUND_SKIP=elasticmq, and what needs a queue is not tested"
-    ))
-}
-
-/// The server's libraries: fetched if they are not there, by one process at a time, and seen by
-/// others once they are complete.
-fn libraries() -> Result<PathBuf, String> {
-    let complete = cache().join("lib");
-    fs::create_dir_all(cache()).unwrap();
-    let lock = File::create(cache().join("lock")).unwrap();
-    lock.lock().unwrap();
-    if complete.is_dir() {
-        return Ok(complete);
-    }
-    needs("mvn", &["--version"])?;
-    let arriving = cache().join("arriving");
-    let _ = fs::remove_dir_all(&arriving);
-    fs::create_dir_all(&arriving).unwrap();
-    let pom = arriving.join("pom.xml");
-    fs::write(&pom, project()).unwrap();
-    let mut fetch = Command::new("mvn");
-    fetch.args(["--batch-mode", "--quiet", "dependency:copy-dependencies", "--file"]).arg(&pom);
-    fetch.arg(format!("-DoutputDirectory={}", arriving.join("lib").display()));
-    let output = fetch.output().unwrap();
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout);
-        return Err(format!("Maven could not fetch ElasticMQ {VERSION}: {said}"));
-    }
-    fs::rename(arriving.join("lib"), &complete).unwrap();
-    fs::remove_dir_all(&arriving).unwrap();
-    Ok(complete)
-}
-
-fn project() -> String {
-    format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>trailhound</groupId>
-  <artifactId>queue-for-tests</artifactId>
-  <version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.elasticmq</groupId>
-      <artifactId>elasticmq-server_2.13</artifactId>
-      <version>{VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>ch.qos.logback</groupId>
-      <artifactId>logback-classic</artifactId>
-      <version>{LOGBACK}</version>
-    </dependency>
-  </dependencies>
-</project>
-"
-    )
-}
+const OR_ELSE: &str = "the queue server of the tests (ElasticMQ) needs Java 17 or later and Maven, on \
+     Debian `apt-get install default-jre-headless maven`; without them, set \
+     TRAILHOUND_SKIP=elasticmq, and what needs a queue is not tested";
 
 fn settings(port: u16) -> String {
     format!(
@@ -121,8 +58,8 @@ impl ElasticMq {
     }
 
     fn fetch_and_start() -> Result<Self, String> {
-        needs("java", &["-version"])?;
-        let libraries = libraries()?;
+        maven::needs("java", "-version", OR_ELSE)?;
+        let libraries = maven::fetch("elasticmq", &SERVER, OR_ELSE)?.jars();
         let mut why = String::new();
         // The port may be taken between the look for it and the start of the server.
         for _ in 0..3 {

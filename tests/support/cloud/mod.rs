@@ -13,8 +13,12 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+use super::not_run;
+
 mod elasticmq;
 pub mod lambda;
+mod maven;
+pub mod opensearch;
 pub mod proxy;
 pub mod queue;
 mod runtime_api;
@@ -70,6 +74,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Whether `TRAILHOUND_SKIP` says to do without a component; if so, says that `test` did not run.
+fn is_skipped(test: &str, component: &str) -> bool {
+    let skip = std::env::var("TRAILHOUND_SKIP").unwrap_or_default();
+    let is_named = skip.split([',', ' ']).any(|part| part == component);
+    if is_named {
+        not_run(test, &format!("TRAILHOUND_SKIP says {component}"));
+    }
+    is_named
 }
 
 /// Names and values of environment variables.

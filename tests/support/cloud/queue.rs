@@ -13,8 +13,9 @@ use aws_sdk_sqs::{
 };
 use serde_json::json;
 
-use super::super::not_run;
-use super::{REGION, Variables, block_on, credentials, elasticmq::ElasticMq, identity, set};
+use super::{
+    REGION, Variables, block_on, credentials, elasticmq::ElasticMq, identity, is_skipped, set,
+};
 
 /// The queue server of this test process.
 pub struct Queues {
@@ -25,9 +26,7 @@ impl Queues {
     /// Panics if the server cannot run here. `None`, after saying so, if `TRAILHOUND_SKIP` says
     /// `elasticmq`.
     pub fn or_skip(test: &str) -> Option<Self> {
-        let skip = std::env::var("TRAILHOUND_SKIP").unwrap_or_default();
-        if skip.split([',', ' ']).any(|part| part == "elasticmq") {
-            not_run(test, "TRAILHOUND_SKIP says elasticmq");
+        if is_skipped(test, "elasticmq") {
             return None;
         }
         match ElasticMq::shared() {
