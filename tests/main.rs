@@ -31,5 +31,6 @@ mod suite {
     mod schema;
     mod security_lake;
     mod selection;
+    mod setup;
     mod worker;
 }
