@@ -23,6 +23,7 @@ mod suite {
     mod lambda;
     mod no_loss;
     mod nodes;
+    mod others_fields;
     mod pairs;
     mod publish;
     mod reader;
