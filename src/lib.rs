@@ -21,7 +21,8 @@
 //! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
 //! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
 //! `audit/` holds archives against the ledger, `redrive.rs` loads again what failed, `metrics.rs`
-//! counts. The `parsers` crate maps bytes to OCSF.
+//! counts. `setup/` makes an OpenSearch cluster ready for documents, and deletes old indexes; its
+//! templates follow from the OCSF tables. The `parsers` crate maps bytes to OCSF.
 //!
 //! # Known gaps
 //!

@@ -104,7 +104,11 @@ fn reader(description: &str, mut indexes: Value) -> Value {
     json!({
         "description": description,
         // Searches that name no index themselves.
-        "cluster_permissions": ["indices:data/read/mget", "indices:data/read/msearch", "indices:data/read/scroll*"],
+        "cluster_permissions": [
+            "indices:data/read/mget",
+            "indices:data/read/msearch",
+            "indices:data/read/scroll*",
+        ],
         "index_permissions": [indexes],
     })
 }

@@ -9,9 +9,13 @@ use parsers::{
     ocsf::{self, CLASSES},
 };
 use serde_json::{Value, json};
+use trailhound::cluster::ClusterArgs;
 
 use crate::support::{
-    cloud::opensearch::{ADMIN, Node, Version},
+    cloud::{
+        block_on,
+        opensearch::{ADMIN, Node, Version},
+    },
     trailhound,
 };
 
@@ -54,8 +58,32 @@ fn setup(node: &Node, extra: &[&str]) -> Said {
     Said::by(command(node, &["setup", "opensearch"]).args(extra))
 }
 
+fn nobody() -> ClusterArgs {
+    ClusterArgs {
+        opensearch: None,
+        opensearch_auth: None,
+        opensearch_user: None,
+        opensearch_password_file: None,
+        opensearch_ca: None,
+        opensearch_region: None,
+    }
+}
+
+fn is_installed(args: &ClusterArgs) -> bool {
+    block_on(async {
+        let cluster = args.cluster().await.unwrap().unwrap();
+        trailhound::setup::installed(&cluster).await.unwrap()
+    })
+}
+
 fn flows() -> &'static ocsf::Class {
     ocsf::class("network_activity").unwrap()
+}
+
+fn password_file(secret: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), secret).unwrap();
+    file
 }
 
 const NOON: i64 = 1_714_564_800_000;
@@ -67,7 +95,7 @@ fn create(node: &Node, index: &str, id: &str, document: &Value) -> u64 {
     reply["items"][0]["create"]["status"].as_u64().unwrap()
 }
 
-fn hits(node: &Node, target: &str, query: Value) -> u64 {
+fn hits(node: &Node, target: &str, query: &Value) -> u64 {
     let reply = node.search(target, json!({ "query": query }));
     reply["hits"]["total"]["value"].as_u64().unwrap()
 }
@@ -75,6 +103,7 @@ fn hits(node: &Node, target: &str, query: Value) -> u64 {
 fn is_ready_and_stays_so(test: &str, version: Version) {
     let Some(node) = Node::start(test, version, &[]) else { return };
     let templates = CLASSES.len() + 1;
+    assert!(!is_installed(&ClusterArgs { opensearch: Some(node.url()), ..nobody() }));
 
     let missing = setup(&node, &["--check"]);
     assert_eq!((missing.code, missing.steps("told")), (2, templates), "{}", missing.problems);
@@ -87,6 +116,7 @@ fn is_ready_and_stays_so(test: &str, version: Version) {
     for again in [setup(&node, &[]), setup(&node, &["--check"]), setup(&node, &["--force"])] {
         assert_eq!((again.code, again.steps("nothing")), (0, templates + 1), "{}", again.json);
     }
+    assert!(is_installed(&ClusterArgs { opensearch: Some(node.url()), ..nobody() }));
     mappings_do_what_they_are_for(&node);
 }
 
@@ -135,7 +165,7 @@ fn mappings_do_what_they_are_for(node: &Node) {
         (json!({ "query_string": { "query": "logs" } }), 1),
         (json!({ "exists": { "field": "nobody.expected" } }), 0),
     ] {
-        assert_eq!(hits(node, &alias, query.clone()), count, "{query}");
+        assert_eq!(hits(node, &alias, &query), count, "{query}");
     }
     let mapping = node.get("GET", &format!("/{index}/_mapping"), None).to_string();
     assert!(!mapping.contains("nobody") && !mapping.contains("surprise"));
@@ -154,8 +184,9 @@ fn mappings_do_what_they_are_for(node: &Node) {
         "distance": "10km",
         "evidences.src_endpoint.location.coordinates": { "lat": 52.4, "lon": 4.9 },
     } });
-    assert_eq!(hits(node, "ocsf-all", near), 1);
-    assert_eq!(hits(node, "ocsf-all", json!({ "term": { "evidences.data.action.a": "b" } })), 2);
+    assert_eq!(hits(node, "ocsf-all", &near), 1);
+    let inside = json!({ "term": { "evidences.data.action.a": "b" } });
+    assert_eq!(hits(node, "ocsf-all", &inside), 2);
 }
 
 #[test]
@@ -260,6 +291,18 @@ fn roles_let_each_do_what_is_theirs_and_no_more() {
     assert_eq!(done.code, 0, "{}", done.problems);
     let again = run_as(ADMIN, &["--grant", grants, "--account-role", "444455556666"]);
     assert_eq!((again.code, again.steps("written")), (0, 0), "{}", again.json);
+
+    // The loader may look at the templates; who may not is not told that there are none.
+    let password = password_file(secret);
+    for user in ["loader", "analyst"] {
+        assert!(is_installed(&ClusterArgs {
+            opensearch: Some(node.url()),
+            opensearch_user: Some(user.into()),
+            opensearch_password_file: Some(password.path().into()),
+            opensearch_ca: Some(node.ca()),
+            ..nobody()
+        }));
+    }
 
     // Nobody but an administrator sets up, and is told so.
     let denied = run_as(("loader", secret), &[]);
