@@ -8,15 +8,28 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.apache.lucene.analysis.Analyzer;
 import org.opensearch.Version;
+import org.opensearch.analysis.common.CommonAnalysisModulePlugin;
 import org.opensearch.common.settings.Settings;
 import org.opensearch.env.Environment;
 import org.opensearch.http.HttpServerTransport;
+import org.opensearch.index.analysis.AnalyzerProvider;
+import org.opensearch.index.analysis.PreBuiltAnalyzerProviderFactory;
+import org.opensearch.index.mapper.MapperExtrasModulePlugin;
+import org.opensearch.index.reindex.ReindexModulePlugin;
+import org.opensearch.indices.analysis.AnalysisModule.AnalysisProvider;
+import org.opensearch.ingest.common.IngestCommonModulePlugin;
 import org.opensearch.node.Node;
+import org.opensearch.painless.PainlessModulePlugin;
 import org.opensearch.plugins.PluginInfo;
+import org.opensearch.transport.Netty4ModulePlugin;
 
 /**
- * One OpenSearch node, of 2.19 or 3.x, with the modules that the tests need.
+ * One OpenSearch node with the modules that the tests need. Their classes have the names of 3.x
+ * here; for 2.x, {@code Module} is taken out of them before this is compiled.
  *
  * <p>Usage: {@code OsNode HOME [setting=value | plugin:CLASS]...}. The address is in HOME/http.addr
  * once requests are answered. When its input ends, whoever started it is gone: it stops and takes
@@ -32,13 +45,30 @@ public final class OsNode {
         }
     }
 
-    private static final List<String> MODULES = List.of(
-        "org.opensearch.transport.Netty4ModulePlugin",
-        "org.opensearch.analysis.common.CommonAnalysisModulePlugin",
-        "org.opensearch.index.mapper.MapperExtrasModulePlugin",
-        "org.opensearch.painless.PainlessModulePlugin",
-        "org.opensearch.index.reindex.ReindexModulePlugin",
-        "org.opensearch.ingest.common.IngestCommonModulePlugin");
+    /** Without Thai: a Java that has few languages cannot do it, and then no index can be made. */
+    public static final class Analysis extends CommonAnalysisModulePlugin {
+        @Override
+        public Map<String, AnalysisProvider<AnalyzerProvider<? extends Analyzer>>> getAnalyzers() {
+            var analyzers = new TreeMap<>(super.getAnalyzers());
+            analyzers.remove("thai");
+            return analyzers;
+        }
+
+        @Override
+        public List<PreBuiltAnalyzerProviderFactory> getPreBuiltAnalyzerProviderFactories() {
+            var analyzers = new ArrayList<>(super.getPreBuiltAnalyzerProviderFactories());
+            analyzers.removeIf(analyzer -> analyzer.getName().equals("thai"));
+            return analyzers;
+        }
+    }
+
+    private static final List<Class<?>> MODULES = List.of(
+        Netty4ModulePlugin.class,
+        Analysis.class,
+        MapperExtrasModulePlugin.class,
+        PainlessModulePlugin.class,
+        ReindexModulePlugin.class,
+        IngestCommonModulePlugin.class);
 
     public static void main(String[] arguments) throws Exception {
         Path home = Path.of(arguments[0]).toAbsolutePath();
@@ -57,11 +87,11 @@ public final class OsNode {
             .put("transport.port", "0")
             // Indices must not become read-only because a developer's disk is nearly full.
             .put("cluster.routing.allocation.disk.threshold_enabled", false);
-        List<String> classes = new ArrayList<>(MODULES);
+        List<Class<?>> classes = new ArrayList<>(MODULES);
         for (String argument : Arrays.asList(arguments).subList(1, arguments.length)) {
             int equals = argument.indexOf('=');
             if (argument.startsWith("plugin:")) {
-                classes.add(argument.substring("plugin:".length()));
+                classes.add(Class.forName(argument.substring("plugin:".length())));
             } else {
                 settings.put(argument.substring(0, equals), argument.substring(equals + 1));
             }
@@ -78,27 +108,17 @@ public final class OsNode {
         Files.move(arriving, home.resolve("http.addr"), StandardCopyOption.ATOMIC_MOVE);
     }
 
-    private static List<Object> plugins(List<String> names) throws ClassNotFoundException {
+    private static List<Object> plugins(List<Class<?>> classes) {
         boolean byInfo = Arrays.stream(Node.class.getDeclaredConstructors())
             .anyMatch(constructor -> constructor.toGenericString().contains("PluginInfo"));
         List<Object> plugins = new ArrayList<>();
-        for (String name : names) {
-            Class<?> plugin = load(name);
-            String found = plugin.getName();
+        for (Class<?> plugin : classes) {
+            String name = plugin.getName();
             plugins.add(byInfo
-                ? new PluginInfo(found, "", "NA", Version.CURRENT, "17", found, List.of(), false)
+                ? new PluginInfo(name, "", "NA", Version.CURRENT, "17", name, List.of(), false)
                 : plugin);
         }
         return plugins;
-    }
-
-    /** The modules' classes have shorter names in 2.x. */
-    private static Class<?> load(String name) throws ClassNotFoundException {
-        try {
-            return Class.forName(name);
-        } catch (ClassNotFoundException e) {
-            return Class.forName(name.replace("ModulePlugin", "Plugin"));
-        }
     }
 
     /**

@@ -98,10 +98,17 @@ impl Installed {
             files(&fetched.unpacked()).into_iter().filter(|jar| !known.contains(artifact(jar)));
         jars.extend(plugin);
 
-        let description = format!("{PROGRAM}{PACKER}{LOGGING}{jars:?}");
+        let source = match version {
+            Version::V2_19 => PROGRAM.replace("ModulePlugin", "Plugin"),
+            Version::V3_8 | Version::V3_4Security => PROGRAM.to_owned(),
+        };
+        let description = format!("{source}{PACKER}{LOGGING}{jars:?}");
         let program = maven::cache(&format!("opensearch-{number}-program"), &description);
         maven::once(&program, |folder| {
             let compiler = files(&compiler.jars()).remove(0);
+            fs::write(folder.join("OsNode.java"), &source).unwrap();
+            fs::write(folder.join("Pack.java"), PACKER).unwrap();
+            fs::write(folder.join("log4j2.properties"), LOGGING).unwrap();
             compile(&java.program, &compiler, &joined(&jars), folder)
         })?;
         jars.insert(0, program.join("node.jar"));
@@ -187,9 +194,6 @@ impl Installed {
 
 /// A jar, since classes from a folder cannot be archived.
 fn compile(java: &Path, compiler: &Path, class_path: &str, folder: &Path) -> Result<(), String> {
-    fs::write(folder.join("OsNode.java"), PROGRAM).unwrap();
-    fs::write(folder.join("Pack.java"), PACKER).unwrap();
-    fs::write(folder.join("log4j2.properties"), LOGGING).unwrap();
     let run = |command: &mut Command| {
         let output = command.current_dir(folder).output().unwrap();
         if output.status.success() {
