@@ -20,9 +20,10 @@
 //!
 //! `batch.rs` runs one batch through this, `load.rs` batch after batch; `budget.rs` sizes every
 //! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
-//! `cluster.rs` is a cluster as one principal, `indexing.rs` says what is indexed of a lake, `fill.rs`
-//! indexes from the lake what is pending, `setup/` makes a cluster ready. `audit/` holds archives
-//! against the ledger, `redrive.rs` loads again what failed, `metrics.rs` counts. The `parsers` crate maps bytes to OCSF.
+//! `cluster.rs` is an OpenSearch cluster as one principal, `indexing.rs` says what is indexed of a
+//! lake, `fill.rs` indexes from the lake what is pending, `setup/` makes a cluster ready and deletes
+//! old indexes. `audit/` holds archives against the ledger, `redrive/` loads again what failed,
+//! `metrics.rs` counts. The `parsers` crate maps bytes to OCSF.
 //!
 //! # Known gaps
 //!

@@ -25,6 +25,7 @@ mod suite {
     mod no_loss;
     mod nodes;
     mod opensearch;
+    mod others_fields;
     mod pairs;
     mod publish;
     mod reader;
@@ -33,5 +34,6 @@ mod suite {
     mod schema;
     mod security_lake;
     mod selection;
+    mod setup;
     mod worker;
 }

@@ -172,7 +172,10 @@ impl Body {
 
     fn stamp(&self) -> String {
         let mut text = String::new();
-        for (path, value) in self.leaves() {
+        let leaves = self.leaves().into_iter();
+        for (path, value) in
+            leaves.filter(|(path, _)| !CHOSEN.iter().any(|end| path.ends_with(end)))
+        {
             text.extend([path.as_str(), "=", value.as_str(), "\n"]);
         }
         format!("{:016x}", xxh3_128(text.as_bytes()) as u64)
@@ -192,6 +195,9 @@ impl Body {
         leaves
     }
 }
+
+/// What whoever runs the cluster chooses, by our flags or not: it makes no body somebody else's.
+const CHOSEN: [&str; 2] = ["settings.index.number_of_shards", "settings.index.number_of_replicas"];
 
 /// Before the stamp, in the text that describes a body.
 const MARK: &str = "trailhound:";

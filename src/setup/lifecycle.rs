@@ -8,8 +8,8 @@
 //! because late records arrive.
 //! # Known gaps
 //! A policy can only count from the day on which an index was made: after a backfill of last year
-//! its indexes live a year longer. `trailhound expire` goes by the names, and is exact. Indexes that
-//! are there before the policy are not managed by it until somebody attaches it
+//! its indexes live a year longer. `trailhound expire` goes by the names, and is exact. Indexes
+//! that are there before the policy are not managed by it until somebody attaches it
 //! (`POST _plugins/_ism/add/ocsf-*`). The plugin is in no registry, so these bodies follow its
 //! documentation and were not run against it.
 //! # Reference
@@ -93,7 +93,9 @@ fn policy(class: &Class, days: u32) -> Body {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Value;
+
+    use super::{super::body::State, *};
 
     #[test]
     fn a_policy_never_deletes_before_the_last_event_is_old_enough() {
@@ -106,6 +108,30 @@ mod tests {
         assert_eq!(age("network_activity"), "31d");
         assert_eq!(age("api_activity"), "121d");
         assert_eq!(age("detection_finding"), "396d");
+    }
+
+    /// The plugin cannot be had in tests: this is its documented answer.
+    #[test]
+    fn a_policy_is_known_again_with_what_the_plugin_adds() {
+        let ours = policies(&Days::new()).remove(0);
+        let mut policy = ours.value["policy"].clone();
+        policy["policy_id"] = ours.name.clone().into();
+        policy["last_updated_time"] = 1_577_990_934_044_u64.into();
+        policy["schema_version"] = 1.into();
+        policy["error_notification"] = Value::Null;
+        policy["ism_template"][0]["last_updated_time"] = 1_577_990_934_044_u64.into();
+        let answer = json!({
+            "_id": ours.name, "_version": 1, "_seq_no": 7, "_primary_term": 1, "policy": policy,
+        });
+        let installed = |answer: &Value| Body::of_answer(What::Policy, &ours.name, answer);
+        assert_eq!(ours.compare(&installed(&answer)), State::Same);
+
+        let mut longer = answer.clone();
+        longer["policy"]["states"][0]["transitions"][0]["conditions"]["min_index_age"] =
+            "5d".into();
+        assert_eq!(ours.compare(&installed(&longer)), State::Changed);
+        let other = policies(&[("api_activity".to_owned(), 1)].into()).remove(0);
+        assert_eq!(ours.compare(&other), State::Older);
     }
 
     #[test]

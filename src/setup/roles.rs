@@ -54,8 +54,8 @@ impl Role {
                 "index_permissions": [
                     {
                         "index_patterns": [EVENTS],
-                        // Not `index`: that is allowed by `bulk*` for operations of bulk requests,
-                        // so a document cannot be changed one by one; there is no `delete`.
+                        // `create` is a kind of `index` to the plugin. There is neither update nor
+                        // delete, and no change of mappings.
                         "allowed_actions": [
                             "indices:admin/create",
                             "indices:data/write/bulk*",
@@ -64,9 +64,11 @@ impl Role {
                     },
                     {
                         "index_patterns": [LEDGER],
+                        // Its fields are mapped as they come.
                         "allowed_actions": [
                             "indices:admin/create",
                             "indices:admin/mapping/auto_put",
+                            "indices:admin/mapping/put",
                             "indices:data/write/bulk*",
                             "indices:data/write/index",
                         ],
@@ -102,7 +104,11 @@ fn reader(description: &str, mut indexes: Value) -> Value {
     json!({
         "description": description,
         // Searches that name no index themselves.
-        "cluster_permissions": ["indices:data/read/mget", "indices:data/read/msearch", "indices:data/read/scroll*"],
+        "cluster_permissions": [
+            "indices:data/read/mget",
+            "indices:data/read/msearch",
+            "indices:data/read/scroll*",
+        ],
         "index_permissions": [indexes],
     })
 }
