@@ -85,16 +85,16 @@ impl Budget {
     /// construction, in queues, and waiting for a request to be full. Requests are at most of
     /// `bulk_bytes`.
     pub fn with_index(memory_bytes: usize, jobs: usize, bulk_bytes: usize) -> Result<Self, String> {
-        let index_bytes = (memory_bytes / 6).clamp(MIN_INDEX_BYTES, 192 * MIB);
-        let rest = memory_bytes.checked_sub(index_bytes).filter(|rest| *rest >= MIN_BYTES);
-        let rest = rest.ok_or_else(|| {
+        let most = memory_bytes.checked_sub(MIN_BYTES).filter(|most| *most >= MIN_INDEX_BYTES);
+        let most = most.ok_or_else(|| {
             format!(
                 "--memory {}MB is too little: with an index at least {}MB are needed",
                 memory_bytes / MIB,
                 (MIN_BYTES + MIN_INDEX_BYTES) / MIB
             )
         })?;
-        let budget = Self::new(rest, jobs)?;
+        let index_bytes = (memory_bytes / 6).clamp(MIN_INDEX_BYTES, 192 * MIB).min(most);
+        let budget = Self::new(memory_bytes - index_bytes, jobs)?;
         let bulk_bytes = bulk_bytes.clamp(64 << 10, index_bytes / 4);
         Ok(Self {
             document_bytes: (bulk_bytes / 2).min(index_bytes / (8 * budget.lanes)),

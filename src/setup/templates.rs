@@ -26,9 +26,13 @@ use super::{
     body::{Body, What},
     lifecycle,
 };
+use crate::sink::opensearch::summary;
 
 /// The component template with what all indexes share.
 pub const SETTINGS: &str = "ocsf-settings";
+
+/// The template of the summaries of batches.
+const LEDGER: &str = "trailhound-ledger";
 
 /// Above the templates that match everything, and above those of the OpenSearch catalog.
 const PRIORITY: u32 = 200;
@@ -66,7 +70,29 @@ pub fn templates(sizes: &Sizes) -> Vec<Body> {
     all.extend(CLASSES.iter().map(|class| {
         Body::new(What::IndexTemplate, &template_name(class), index_template(class, sizes))
     }));
+    all.push(Body::new(What::IndexTemplate, LEDGER, ledger(sizes)));
     all
+}
+
+/// Summaries of batches, which are few and small. Counts are named by class and source, so the
+/// names of fields are bounded although they are not listed here.
+fn ledger(sizes: &Sizes) -> Value {
+    let mut body = json!({
+        "index_patterns": [format!("{}*", summary::PREFIX)],
+        "priority": PRIORITY,
+        "template": { "mappings": { "properties": {
+            "time": date(),
+            "batch": keyword(),
+            "lake": keyword(),
+            "writer": keyword(),
+            "seconds": { "type": "double" },
+        } } },
+        "_meta": { "description": "Summaries of the batches that Trailhound loaded." },
+    });
+    if !sizes.serverless {
+        body["composed_of"] = json!([SETTINGS]);
+    }
+    body
 }
 
 /// Every template and the default policies as files, by their path.
@@ -230,6 +256,6 @@ mod tests {
             bodies.iter().filter(|body| body.value.to_string().contains("number_of_")).count()
         };
         assert_eq!((settings(&cluster), settings(&collection)), (2, 0));
-        assert_eq!((cluster.len(), collection.len()), (CLASSES.len() + 1, CLASSES.len()));
+        assert_eq!((cluster.len(), collection.len()), (CLASSES.len() + 2, CLASSES.len() + 1));
     }
 }
