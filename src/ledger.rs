@@ -370,7 +370,7 @@ impl Ledger {
         let all = std::iter::successors(first, |known| known.other.as_deref());
         let worth = |known: &&Known| {
             let covers = known.covers(filter);
-            (!known.lost, known.is_of(object), known.has_rows(), known.generation, covers)
+            (!known.lost, known.is_of(object), known.has_rows(), covers, known.generation)
         };
         Ok(all.max_by_key(worth))
     }

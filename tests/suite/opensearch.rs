@@ -412,6 +412,77 @@ fn who_we_are_and_whom_we_trust_is_told_in_one_sentence() {
 }
 
 #[test]
+fn requests_are_signed_for_aws_where_that_is_asked_for() {
+    let test = "requests_are_signed_for_aws_where_that_is_asked_for";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    let url = index.node.url();
+    // A node without users takes any signature; what it proves is that signed requests are whole.
+    let signed = ["--opensearch", &url, "--opensearch-auth", "aws"];
+    let load = |extra: &[&str], key: bool| {
+        bench.load_as(
+            |command| {
+                command.args(signed).env("AWS_EC2_METADATA_DISABLED", "true");
+                if key {
+                    command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
+                    command.env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+                }
+                command.env("HOME", bench.path("home"))
+            },
+            extra,
+        )
+    };
+    let run = load(&["--opensearch-region", "eu-west-1", "--opensearch-gzip", "true"], true);
+    assert_eq!((run.code, run.index("indexed")), (0, ALL), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
+    let run = load(&["--opensearch-region", "eu-west-1", "--force"], false);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("credentials"), "{run:?}");
+}
+
+#[test]
+fn a_cluster_that_cannot_make_an_index_refuses_documents_with_its_reason() {
+    let test = "a_cluster_that_cannot_make_an_index_refuses_documents_with_its_reason";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    let limit = |fields: u32| {
+        let settings = json!({ "index.mapping.total_fields.limit": fields });
+        let body = json!({ "template": { "settings": settings } });
+        index.node.get("PUT", "/_component_template/ocsf-settings", Some(body));
+    };
+    limit(10);
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.index("rejected")), (2, ALL), "{run:?}");
+    assert_adds_up(&run, &bench);
+    let refused = bench.lake().index_rejects();
+    assert!(refused[0]["reason"].as_str().unwrap().contains("Limit of total fields"), "{refused:?}");
+    limit(1000);
+    let run = fill(&index.node.url(), &bench, &["--force"]);
+    assert_eq!((run.code, run.index("indexed")), (0, ALL), "{run:?}");
+    let mut setup = trailhound();
+    setup.args(["setup", "opensearch", "--force", "--opensearch", &index.node.url()]);
+    assert!(setup.current_dir(bench.path("")).output().unwrap().status.success());
+}
+
+#[test]
+fn generated_corpora_are_in_the_index_as_in_the_lake() {
+    let test = "generated_corpora_are_in_the_index_as_in_the_lake";
+    let Some(generator) = shared(test, "tools/gen_corpus.py") else { return };
+    for seed in ["11", "12"] {
+        let Some(index) = Index::alone(test) else { return };
+        let bench = Bench::new();
+        let mut command = Command::new("python3");
+        command.arg(&generator).arg("--out").arg(bench.archive()).args(["--seed", seed]);
+        command.args(["--cloudtrail-mb", "1", "--vpcflow-mb", "1", "--guardduty-n", "40"]);
+        assert!(command.args(["--jobs", "1"]).output().unwrap().status.success());
+        let run = index.load(&bench, &[]);
+        assert_eq!((run.code, run.index("rejected"), run.index("pending")), (0, 0, 0), "{run:?}");
+        assert_eq!(run.index("indexed"), run.records("parquet"));
+        assert_is_lake(index.node, &bench.lake());
+    }
+}
+
+#[test]
 fn real_logs_lose_no_document() {
     let Some(index) = Index::alone("real_logs_lose_no_document") else { return };
     let Some(corpus) = shared("real_logs_lose_no_document", "corpus/dev") else { return };

@@ -144,6 +144,22 @@ impl Cloud {
 }
 
 #[test]
+fn after_a_redrive_a_wider_load_is_known_as_any_other() {
+    let cloud = Cloud::new();
+    let [odd, mended] = odd_and_mended();
+    let load = ["load", "s3://logs"];
+    cloud.0.put("logs", &trail_key("a"), odd);
+    let narrow = cloud.run(&[&load[..], &["--account", "111122223333"]].concat());
+    assert_eq!(narrow.records("excluded"), 1, "{narrow:?}");
+    cloud.0.put("logs", &trail_key("a"), mended);
+    assert_eq!(cloud.run(&["redrive"]).code, 0);
+    let wide = cloud.run(&load);
+    assert_eq!((wide.objects("loaded"), wide.records("excluded")), (1, 0), "{wide:?}");
+    let again = cloud.run(&load);
+    assert_eq!((again.objects("loaded"), again.objects("skipped")), (0, 1), "{again:?}");
+}
+
+#[test]
 fn in_a_bucket_mended_objects_are_staged_beside_and_published_once_and_old_rejects_go() {
     let cloud = Cloud::new();
     let [odd, mended] = odd_and_mended();

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use trailhound::cluster::ClusterArgs;
 
 use crate::support::{
+    Bench, Run,
     cloud::{
         block_on,
         opensearch::{ADMIN, Node, Version},
     },
-    trailhound,
+    event as event_of, load_command, records, trail_key, trailhound,
 };
 
 /// What a run of the program said: its exit status, its JSON, and what it told people.
@@ -336,6 +337,25 @@ fn roles_let_each_do_what_is_theirs_and_no_more() {
     assert_eq!(ask("analyst", "DELETE", &format!("/{index}")).0, 403);
     assert_eq!(ask("owner", "GET", "/ocsf-all/_search"), (200, Some(1)));
     assert_eq!(ask("owner", "GET", "/trailhound-ledger/_search").0, 403);
+
+    // The program itself, as each of them.
+    let bench = Bench::new();
+    bench.put(&trail_key("a"), records(&[event_of(1), event_of(2)]));
+    let load = |user: &str, lake: &str| {
+        let mut command = load_command(&bench.archive(), &bench.path(lake), &[]);
+        command.args(["--opensearch", &node.url(), "--opensearch-user", user]);
+        command.arg("--opensearch-ca").arg(node.ca());
+        command.arg("--opensearch-password-file").arg(password.path());
+        Run::of(&command.output().unwrap())
+    };
+    let run = load("loader", "one");
+    assert_eq!((run.code, run.index("indexed")), (0, 2), "{run:?}");
+    let summaries = "/trailhound-ledger-*/_search";
+    node.refresh("trailhound-ledger-*");
+    assert_eq!(ask("analyst", "GET", summaries), (200, Some(1)), "{run:?}");
+    let run = load("analyst", "two");
+    assert_eq!((run.code, run.index("pending"), run.records("parquet")), (2, 2, 2), "{run:?}");
+    assert!(run.stderr.contains("does not let us index"), "{run:?}");
 }
 
 #[test]
