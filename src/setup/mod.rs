@@ -135,7 +135,7 @@ enum Installed {
 }
 
 impl Setup<'_> {
-    /// Shards and replicas as somebody may have chosen them earlier, where nothing else is said now:
+    /// Shards and replicas as somebody may have chosen them earlier, where nothing else is said:
     /// a set-up without flags must not make tomorrow's index of fifty shards one of one.
     async fn sizes(&self) -> Result<Sizes, SetupError> {
         let mut sizes =
