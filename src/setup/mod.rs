@@ -322,9 +322,9 @@ impl Setup<'_> {
                 let what = format!("no roles: they need an administrator, or --no-roles: {error}");
                 // Domains of Amazon without fine-grained access control refuse it like this.
                 if asked {
-                    self.report.fail(what)
+                    self.report.fail(what);
                 } else {
-                    self.report.warn(what)
+                    self.report.warn(what);
                 }
                 return Ok(());
             }
