@@ -144,10 +144,10 @@ impl OpenSearch {
         let cluster = connect(&self.cluster).await?;
         let mode = match (self.check, self.dry_run, self.force) {
             (true, false, false) => Mode::Check,
-            (false, true, _) => Mode::DryRun,
+            (false, true, false) => Mode::DryRun,
             (false, false, true) => Mode::Force,
             (false, false, false) => Mode::Apply,
-            _ => anyhow::bail!("--check goes with neither --dry-run nor --force"),
+            _ => anyhow::bail!("choose one of --check, --dry-run and --force"),
         };
         let settings = setup::Settings {
             sizes: self.sizes.sizes(),

@@ -53,7 +53,7 @@ pub struct Report {
     pub cluster: String,
     /// Nothing was deleted.
     pub dry_run: bool,
-    /// Events before this day are old: `YYYYMMDD`.
+    /// Events before this day are old: `YYYY-MM-DD`.
     pub before: String,
     /// The indexes that hold only such events, the oldest first.
     pub expired: Vec<Expired>,
@@ -72,11 +72,10 @@ pub async fn expire(
     now: i64,
 ) -> Result<Report, ClusterError> {
     let before = now - i64::from(settings.older_than_days) * time::DAY_MS;
-    let before_day = i32::try_from(before.div_euclid(time::DAY_MS)).unwrap_or_default();
     let mut report = Report {
         cluster: cluster.url().to_owned(),
         dry_run: !settings.delete,
-        before: time::compact_day(before_day.max(0)),
+        before: String::from_utf8_lossy(&time::datetime(before)[..10]).into_owned(),
         expired: Vec::new(),
         kept: 0,
         foreign: Vec::new(),

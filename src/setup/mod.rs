@@ -135,7 +135,7 @@ enum Installed {
 }
 
 impl Setup<'_> {
-    /// Shards and replicas as somebody may have chosen them earlier, where nothing else is said now:
+    /// Shards and replicas as somebody may have chosen them earlier, where nothing else is said:
     /// a set-up without flags must not make tomorrow's index of fifty shards one of one.
     async fn sizes(&self) -> Result<Sizes, SetupError> {
         let mut sizes =
@@ -319,9 +319,13 @@ impl Setup<'_> {
                 return Ok(());
             }
             Installed::Denied(error) => {
-                self.report.fail(format!(
-                    "no roles, for which an administrator is needed (or --no-roles): {error}"
-                ));
+                let what = format!("no roles: they need an administrator, or --no-roles: {error}");
+                // Domains of Amazon without fine-grained access control refuse it like this.
+                if asked {
+                    self.report.fail(what);
+                } else {
+                    self.report.warn(what);
+                }
                 return Ok(());
             }
             Installed::There(..) | Installed::Missing => {}

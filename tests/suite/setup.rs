@@ -395,6 +395,7 @@ fn only_indexes_whose_last_event_is_old_expire() {
     assert_eq!(planned.code, 0, "{}", planned.problems);
     assert_eq!(names(&planned), [old[1].clone(), old[0].clone()]);
     assert_eq!(planned.json["expired"][0]["documents"], 1);
+    assert_eq!(planned.json["before"].as_str().unwrap().len(), "2024-05-01".len());
     assert_eq!(planned.json["foreign"].as_array().unwrap().len(), 3);
     assert!(old.iter().chain(&kept).all(exists));
 
