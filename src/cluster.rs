@@ -34,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 /// Where the cluster is, and as whom it is used.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ClusterArgs {
-    /// Index every record in this OpenSearch cluster, such as `https://search.example.com`
+    /// OpenSearch cluster that holds every record as a document, such as `https://search.example.com`
     #[arg(long, env = "TRAILHOUND_OPENSEARCH", value_name = "URL")]
     pub opensearch: Option<String>,
     /// How to sign in: `aws` for hosts of Amazon, `basic` where there is a user, else `none`
@@ -320,15 +320,23 @@ impl Cluster {
             }
             next = error.source();
         }
-        let certificate = what.contains("certificate");
-        let trouble = if certificate { Trouble::Refused } else { Trouble::Unreachable };
-        let help = if certificate {
-            "its certificate is not trusted: give the authority's by --opensearch-ca, and the name \
-             that the certificate is for in the address"
-        } else {
-            "is it running, and is this its address?"
-        };
         let url = self.url();
+        if what.contains("Signing Failed") {
+            let what = format!(
+                "the request to OpenSearch at {url} cannot be signed ({what}): check the AWS \
+                 credentials"
+            );
+            return ClusterError { trouble: Trouble::Denied, what };
+        }
+        let (trouble, help) = if what.contains("certificate") {
+            (
+                Trouble::Refused,
+                "its certificate is not trusted: give the authority's by --opensearch-ca, and the \
+                 name that the certificate is for in the address",
+            )
+        } else {
+            (Trouble::Unreachable, "is it running, and is this its address?")
+        };
         ClusterError {
             trouble,
             what: format!("no answer from OpenSearch at {url} ({what}): {help}"),

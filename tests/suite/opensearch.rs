@@ -425,7 +425,8 @@ fn requests_are_signed_for_aws_where_that_is_asked_for() {
                 command.args(signed).env("AWS_EC2_METADATA_DISABLED", "true");
                 if key {
                     command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE");
-                    command.env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+                    command
+                        .env("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
                 }
                 command.env("HOME", bench.path("home"))
             },
@@ -438,30 +439,6 @@ fn requests_are_signed_for_aws_where_that_is_asked_for() {
     let run = load(&["--opensearch-region", "eu-west-1", "--force"], false);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("credentials"), "{run:?}");
-}
-
-#[test]
-fn a_cluster_that_cannot_make_an_index_refuses_documents_with_its_reason() {
-    let test = "a_cluster_that_cannot_make_an_index_refuses_documents_with_its_reason";
-    let Some(index) = Index::alone(test) else { return };
-    let bench = bench();
-    let limit = |fields: u32| {
-        let settings = json!({ "index.mapping.total_fields.limit": fields });
-        let body = json!({ "template": { "settings": settings } });
-        index.node.get("PUT", "/_component_template/ocsf-settings", Some(body));
-    };
-    limit(10);
-    let run = index.load(&bench, &[]);
-    assert_eq!((run.code, run.index("rejected")), (2, ALL), "{run:?}");
-    assert_adds_up(&run, &bench);
-    let refused = bench.lake().index_rejects();
-    assert!(refused[0]["reason"].as_str().unwrap().contains("Limit of total fields"), "{refused:?}");
-    limit(1000);
-    let run = fill(&index.node.url(), &bench, &["--force"]);
-    assert_eq!((run.code, run.index("indexed")), (0, ALL), "{run:?}");
-    let mut setup = trailhound();
-    setup.args(["setup", "opensearch", "--force", "--opensearch", &index.node.url()]);
-    assert!(setup.current_dir(bench.path("")).output().unwrap().status.success());
 }
 
 #[test]
