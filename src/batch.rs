@@ -12,7 +12,7 @@
 //! Design sections 2 and 5.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +28,7 @@ use crate::{
     cluster::ClusterError,
     cpu::{Cpu, Panicked, blocking},
     inflate::Caps,
-    ledger::{Entry, Failure, IndexedLater, Ledger, RecordCounts, State},
+    ledger::{Failure, IndexedLater, Ledger, RecordCounts, State},
     progress::Progress,
     pump::ObjectError,
     read::{self, Deadline, LaneReport},
@@ -40,9 +40,13 @@ use crate::{
         partition::Layout,
         reject::RejectSink,
     },
-    store::{Folder, Kind, ObjectRef, Sources, StoreError, scratch},
-    workspace::{FileError, Places, Plan, Target, Workspace},
+    store::{Folder, Kind, Sources, StoreError, scratch},
+    workspace::{FileError, Places, Workspace},
 };
+
+mod commit;
+
+use commit::{entries, plan, remove_stale_parts};
 
 /// What every batch of a run shares.
 #[derive(Clone)]
@@ -467,134 +471,4 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
         });
     }
     outcome
-}
-
-/// The ledger's lines by day. Staged files are in a folder.
-fn entries(
-    id: &str,
-    batch: &Batch,
-    items: &[Item],
-    outcome: &Outcome,
-    parquet: &ParquetReceipt,
-    staged: Option<&str>,
-) -> BTreeMap<String, Vec<u8>> {
-    let mut files: Vec<Vec<String>> = vec![Vec::new(); items.len()];
-    for file in &parquet.files {
-        for object in &file.objects {
-            let folder = staged.map(|folder| format!("{folder}/")).unwrap_or_default();
-            files[*object as usize].push(folder + &file.path);
-        }
-    }
-    let base = |object: &ObjectRef| Entry {
-        v: 1,
-        batch: id.to_owned(),
-        bucket: object.bucket.to_string(),
-        key: object.key.clone(),
-        etag: object.etag.clone(),
-        size: object.size,
-        version: object.version.clone(),
-        source: None,
-        by_content: false,
-        state: State::Loaded,
-        records: RecordCounts::default(),
-        index: None,
-        filters: batch.filters.iter().map(Into::into).collect(),
-        generation: batch.generation,
-        from_rejects: Vec::new(),
-        staged: staged.is_some(),
-        files: Vec::new(),
-        error: None,
-        writer: concat!("trailhound ", env!("CARGO_PKG_VERSION")).into(),
-    };
-    let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut add = |day: &str, entry: &Entry| {
-        let out = lines.entry(day.to_owned()).or_default();
-        match serde_json::to_writer(&mut *out, entry) {
-            Ok(()) => out.push(b'\n'),
-            Err(error) => unreachable!("an entry is plain data: {error}"),
-        }
-    };
-    for ((item, files), result) in items.iter().zip(files).zip(&outcome.objects) {
-        if !result.started {
-            continue;
-        }
-        let error = result.error.as_ref();
-        let entry = Entry {
-            source: result.source.map(str::to_owned),
-            by_content: item.source.is_none() && result.source != item.fallback.map(|s| s.name),
-            state: error.map_or(State::Loaded, |(state, _)| *state),
-            records: result.records,
-            index: result.index,
-            files,
-            error: error.map(|(_, failure)| failure.clone()),
-            ..base(&item.object)
-        };
-        let entry = match &batch.lines {
-            Some(lines) => lines.entry(entry),
-            None => entry,
-        };
-        add(&ledger_day(&item.key), &entry);
-    }
-    for (day, entry) in &batch.kept {
-        add(day, entry);
-    }
-    for note in &batch.notes {
-        let error = Some(Failure { what: note.why.clone(), permanent: true });
-        add(&ledger_day(&note.key), &Entry { state: note.state, error, ..base(&note.object) });
-    }
-    lines
-}
-
-/// Has parts removed that an earlier load of the same batch left and that the ledger does not tell of,
-/// as when it was lost.
-fn remove_stale_parts(plan: &mut Plan, lake: &Path, id: &str) {
-    let written: HashSet<&Target> = plan.moves.iter().map(|(_, target)| target).collect();
-    let folders: HashSet<&str> = written
-        .iter()
-        .filter_map(|target| match target {
-            Target::Lake(path) => path.rsplit_once('/').map(|(folder, _)| folder),
-            Target::State(_) => None,
-        })
-        .collect();
-    let mut stale = Vec::new();
-    for folder in folders {
-        // A folder that is not there yet has no old parts.
-        for file in std::fs::read_dir(lake.join(folder)).into_iter().flatten().flatten() {
-            let name = file.file_name().to_string_lossy().into_owned();
-            let target = Target::Lake(format!("{folder}/{name}"));
-            if name.starts_with(id) && !written.contains(&target) {
-                stale.push(target);
-            }
-        }
-    }
-    plan.remove.extend(stale);
-}
-
-/// Moves of the commit: rows first, then rejects, the ledger last.
-fn plan(id: &str, batch: &Batch, answers: &Answers, entries: &BTreeMap<String, Vec<u8>>) -> Plan {
-    let mut plan = Plan::default();
-    for file in &answers.parquet.files {
-        let name = file.staged.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        plan.moves.push((name, Target::Lake(file.path.clone())));
-    }
-    for (day, path) in &answers.rejects {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        plan.moves.push((name, Target::State(rejects_path(day, id))));
-    }
-    for (day, path) in answers.index.iter().flat_map(|index| &index.rejects) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        plan.moves.push((name, Target::State(index_rejects_path(day, id))));
-    }
-    for day in entries.keys() {
-        let target = Target::State(Ledger::path(day, id));
-        plan.moves.push((format!("ledger-{day}.ndjson"), target));
-    }
-    let (lake, state) = &batch.earlier_files;
-    let earlier = lake.iter().cloned().map(Target::Lake);
-    let earlier = earlier.chain(state.iter().cloned().map(Target::State));
-    let days = batch.lines.iter().flat_map(|lines| lines.files.keys());
-    let earlier = earlier.chain(days.map(|day| Target::State(rejects_path(day, id))));
-    let replaced: HashSet<&Target> = plan.moves.iter().map(|(_, target)| target).collect();
-    plan.remove = earlier.filter(|target| !replaced.contains(target)).collect();
-    plan
 }
