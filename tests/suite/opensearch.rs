@@ -191,11 +191,12 @@ fn whatever_becomes_of_an_answer_each_record_is_one_document() {
         ("the answer ends early, as if it was whole", Fault::Truncate(40)),
         ("the answer is empty", Fault::Truncate(0)),
         ("slow", Fault::Slow(200, Duration::from_millis(5))),
+        ("the compressed body arrives damaged: the node closes the connection", Fault::Corrupt),
     ];
     for (what, fault) in faults {
         set_up(index.node);
         let bench = bench();
-        let small = ["--opensearch-bulk-size", "64kb"];
+        let small = ["--opensearch-bulk-size", "64kb", "--opensearch-gzip", "true"];
         let (run, proxy) = load_through(
             index.node,
             &bench,
@@ -439,6 +440,40 @@ fn requests_are_signed_for_aws_where_that_is_asked_for() {
     let run = load(&["--opensearch-region", "eu-west-1", "--force"], false);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("credentials"), "{run:?}");
+}
+
+#[test]
+fn documents_beyond_the_limit_of_fields_are_refused_with_the_servers_reason() {
+    let test = "documents_beyond_the_limit_of_fields_are_refused_with_the_servers_reason";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    // Somebody has replaced the template of a class by one that guesses fields, up to a number.
+    let template = json!({
+        "index_patterns": ["ocsf-1.1.0-4001-network_activity-*"],
+        "priority": 200,
+        "template": {
+            "aliases": { "ocsf-all": {} },
+            "settings": { "index.mapping.total_fields.limit": 30 },
+        },
+    });
+    let path = "/_index_template/ocsf-1.1.0-4001-network_activity";
+    index.node.get("PUT", path, Some(template));
+    let run = index.load(&bench, &[]);
+    assert_eq!((run.code, run.index("rejected"), run.index("indexed")), (2, 60, 40), "{run:?}");
+    assert_adds_up(&run, &bench);
+    let refused = bench.lake().index_rejects();
+    assert!(
+        refused[0]["reason"].as_str().unwrap().contains("Limit of total fields"),
+        "{refused:?}"
+    );
+    // They are in the lake, and are sent from there when the template is put right.
+    let mut setup = trailhound();
+    setup.args(["setup", "opensearch", "--force", "--opensearch", &index.node.url()]);
+    assert!(setup.current_dir(bench.path("")).output().unwrap().status.success());
+    index.node.get("DELETE", "/ocsf-1.1.0-4001-*", None);
+    let run = fill(&index.node.url(), &bench, &["--force"]);
+    assert_eq!((run.code, run.index("indexed")), (0, 60), "{run:?}");
+    assert_is_lake(index.node, &bench.lake());
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub enum Fault {
     LoseAnswer,
     /// The server does not hear of the request, and nobody answers.
     Hang,
+    /// The body of the request is damaged at its first byte.
+    Corrupt,
 }
 
 type Script = Arc<dyn Fn(u64, &str) -> Fault + Send + Sync>;
@@ -95,7 +97,7 @@ async fn exchange(
     upstream: SocketAddr,
     state: &Mutex<State>,
 ) -> io::Result<()> {
-    let request = Message::read(&mut client, Vec::new()).await?;
+    let mut request = Message::read(&mut client, Vec::new()).await?;
     let (script, number, line) = {
         let mut state = state.lock().unwrap();
         let line = String::from_utf8_lossy(&request.head);
@@ -113,6 +115,10 @@ async fn exchange(
             return close(client).await;
         }
         Fault::Hang => return drain(&mut client).await,
+        Fault::Corrupt => {
+            while request.rest.is_empty() && client.read_buf(&mut request.rest).await? > 0 {}
+            request.rest[0] ^= 0xff;
+        }
         _ => {}
     }
     let mut server = TcpStream::connect(upstream).await?;
