@@ -10,7 +10,7 @@
 //! <https://docs.opensearch.org/latest/api-reference/>,
 //! <https://docs.aws.amazon.com/opensearch-service/latest/developerguide/request-signing.html>.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -148,6 +148,7 @@ struct Shared {
     url: String,
     who: String,
     serverless: bool,
+    near: bool,
 }
 
 impl fmt::Debug for Cluster {
@@ -219,6 +220,7 @@ impl ClusterArgs {
             url: parsed.as_str().trim_end_matches('/').to_owned(),
             who,
             serverless: service == "aoss",
+            near: is_near(&host),
         };
         Ok(Cluster { transport, shared: Arc::new(shared) })
     }
@@ -267,6 +269,11 @@ impl Cluster {
     /// and no security plugin.
     pub fn is_serverless(&self) -> bool {
         self.shared.serverless
+    }
+
+    /// True if it is on this machine or in this network: then compressing takes longer than sending.
+    pub fn is_near(&self) -> bool {
+        self.shared.near
     }
 
     /// Sends a request with a JSON body, or none.
@@ -376,6 +383,21 @@ impl Cluster {
     }
 }
 
+/// By the look of its name or address.
+fn is_near(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    match address {
+        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        Ok(IpAddr::V6(v6)) => {
+            v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
+        Err(_) => {
+            let ends = [".local", ".internal", ".lan", ".localdomain"];
+            !host.contains('.') || ends.iter().any(|end| host.ends_with(end))
+        }
+    }
+}
+
 /// `body` as gzip of level 1.
 pub fn gzip(body: &[u8]) -> Bytes {
     use std::io::Write;
@@ -399,6 +421,16 @@ mod tests {
         assert_eq!((args.auth("localhost"), args.region("localhost")), (Auth::None, None));
         let with_user = ClusterArgs { opensearch_user: Some("loader".into()), ..args };
         assert_eq!(with_user.auth(domain), Auth::Basic);
+    }
+
+    #[test]
+    fn a_cluster_of_this_network_is_told_by_its_name_or_address() {
+        for host in ["localhost", "127.0.0.1", "[::1]", "10.1.2.3", "search", "es.soc.internal"] {
+            assert!(is_near(host), "{host}");
+        }
+        for host in ["search-x.eu-west-1.es.amazonaws.com", "203.0.113.5", "search.example.com"] {
+            assert!(!is_near(host), "{host}");
+        }
     }
 
     #[tokio::test]

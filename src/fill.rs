@@ -103,7 +103,7 @@ pub async fn fill(settings: &Settings) -> Result<Report, FillError> {
     let s3 = S3::new(settings.lake_access.clone());
     let lake = Folder::open(&settings.lake, &s3).await?;
     let state = Folder::open(&settings.state, &s3).await?;
-    let index = settings.index.open(&state, &settings.budget, false, settings.dry_run).await?;
+    let index = settings.index.open(&state, &settings.budget, settings.dry_run).await?;
     let index = index.ok_or(FillError::NoIndex)?;
     let (wanted, files) = wanted(settings, &state).await?;
     let mut report = Report {

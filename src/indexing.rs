@@ -68,7 +68,7 @@ pub struct IndexArgs {
         value_name = "CLASS=PERIOD"
     )]
     pub index_period: Vec<(&'static str, Period)>,
-    /// Compress what is sent: `true` in a function, `false` elsewhere
+    /// Compress what is sent; `false` by default for a cluster on this machine or in this network
     #[arg(long, env = "TRAILHOUND_OPENSEARCH_GZIP", value_name = "BOOL")]
     pub opensearch_gzip: Option<bool>,
     /// Size of a bulk request before it is compressed
@@ -143,12 +143,11 @@ impl IndexArgs {
         self.cluster.opensearch.as_deref().is_some_and(|url| !url.trim().is_empty())
     }
 
-    /// The index, if there is one. `gzip` is what is done unless a flag says otherwise.
+    /// The index, if there is one.
     pub async fn open(
         &self,
         state: &Folder,
         budget: &Budget,
-        gzip: bool,
         dry_run: bool,
     ) -> Result<Option<Arc<Index>>, IndexError> {
         let Some(cluster) = self.cluster.cluster().await? else { return Ok(None) };
@@ -169,11 +168,12 @@ impl IndexArgs {
         let periods = self.periods(state, cluster.is_serverless(), dry_run).await?;
         let rules = Rules { only: self.index_only.clone(), except: self.index_except.clone() };
         let indexing = Arc::new(Indexing::new(now_ms(), rules, &periods));
+        let gzip = self.opensearch_gzip.unwrap_or_else(|| !cluster.is_near());
         Ok(Some(Arc::new(Index::new(
             cluster,
             indexing,
             state.clone(),
-            self.opensearch_gzip.unwrap_or(gzip),
+            gzip,
             budget,
             self.opensearch_wait,
         ))))

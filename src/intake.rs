@@ -101,7 +101,6 @@ impl Intake {
         sources: &SourceArgs,
         size: &SizeArgs,
         index: &IndexArgs,
-        gzip: bool,
     ) -> Result<Self, IntakeError> {
         let budget = index.budget(size).map_err(IntakeError::Setting)?;
         if lake.lake == Place::Local("".into()) {
@@ -115,7 +114,7 @@ impl Intake {
         state.write(PROBE, bytes::Bytes::from_static(b"can be written\n")).await?;
         // What may not be listed may seem to be missing.
         tokio::try_join!(state.read(PROBE), state.list(PROBE, None))?;
-        let index = index.open(&state, &budget, gzip, false).await?;
+        let index = index.open(&state, &budget, false).await?;
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {

@@ -194,7 +194,7 @@ impl<'s> Run<'s> {
             }
             _ => Destination::Staged(state.clone()),
         };
-        let index = settings.index.open(&state, &settings.budget, false, settings.dry_run).await?;
+        let index = settings.index.open(&state, &settings.budget, settings.dry_run).await?;
         report.index_url = index.as_ref().map(|index| index.cluster.url().to_owned());
         let selection = Selection {
             source: settings.source,

@@ -96,7 +96,7 @@ fn run() -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let Settings { lake, sources, size, index } = &settings;
-        let intake = Box::pin(Intake::open(lake, sources, size, index, true)).await;
+        let intake = Box::pin(Intake::open(lake, sources, size, index)).await;
         let intake = Mutex::new(intake.map_err(|error| error.to_string())?);
         let handle = service_fn(|event: LambdaEvent<Box<RawValue>>| async {
             let LambdaEvent { payload, context } = event;

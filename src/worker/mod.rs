@@ -143,7 +143,7 @@ pub async fn work(args: &WorkerArgs) -> Result<(), WorkerError> {
     if args.publish_every.is_some() {
         size.memory /= 2;
     }
-    let open = Intake::open(&args.lake, &args.sources, &size, &args.index, false);
+    let open = Intake::open(&args.lake, &args.sources, &size, &args.index);
     let mut intake = Box::pin(open).await?;
     let queue = Arc::new(Queue::open(&args.queue_url).await?);
     let health = Arc::new(Health::default());
