@@ -32,6 +32,7 @@ use crate::{
     indexing::IndexError,
     ledger::{Entry, IndexedLater, Ledger, LedgerError},
     load::{Settings, StartError, check_state},
+    progress::Progress,
     publish::{
         manifest::{self, History, HistoryError},
         rows::fit,
@@ -97,7 +98,7 @@ struct Source {
 }
 
 /// Indexes what is pending, and what was loaded without an index; with force everything.
-pub async fn fill(settings: &Settings) -> Result<Report, FillError> {
+pub async fn fill(settings: &Settings, progress: &Progress) -> Result<Report, FillError> {
     let started = Instant::now();
     check_state(&settings.lake, &settings.state)?;
     let s3 = S3::new(settings.lake_access.clone());
@@ -116,7 +117,8 @@ pub async fn fill(settings: &Settings) -> Result<Report, FillError> {
     report.objects.skipped = wanted.len() as u64;
     report.files = files.len() as u64;
     if !settings.dry_run && !files.is_empty() {
-        let fill = Fill { settings, lake, state, index, cpu: Cpu::new(settings.budget.lanes)? };
+        let cpu = Cpu::new(settings.budget.lanes)?;
+        let fill = Fill { settings, progress, lake, state, index, cpu };
         fill.run(wanted, files, &mut report).await?;
     }
     report.seconds = started.elapsed().as_secs_f64();
@@ -173,6 +175,7 @@ async fn wanted(
 
 struct Fill<'s> {
     settings: &'s Settings,
+    progress: &'s Progress,
     lake: Folder,
     state: Folder,
     index: Arc<Index>,
@@ -218,6 +221,7 @@ impl Fill<'_> {
                 report.failures.add(name, why);
                 report.objects.failed += 1;
             }
+            self.progress.object();
         }
         drop(chunks);
         let receipt = sink.await.map_err(|error| Panicked(error.to_string()))??;
@@ -269,6 +273,9 @@ impl Fill<'_> {
             let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?;
             builder.with_batch_size(ROWS).build()
         };
+        let size = std::fs::metadata(&path).map_or(0, |file| file.len());
+        self.progress.listed(size);
+        self.progress.bytes(size);
         let mut reader =
             open().map_err(|error: parquet::errors::ParquetError| error.to_string())?;
         let schema = class.schema();
@@ -331,6 +338,7 @@ impl Fill<'_> {
                 }
             });
             let chunk = made.await.map_err(|error| error.to_string())?;
+            self.progress.records(chunk.documents.all().len() as u64);
             chunks.send(Arc::new(chunk)).await.map_err(|_| "the index has stopped".to_owned())?;
         }
         Ok(())

@@ -111,7 +111,7 @@ impl Load {
         progress: &Progress,
     ) -> anyhow::Result<Done> {
         if self.only.is_some() {
-            let report = Box::pin(fill::fill(settings)).await?;
+            let report = Box::pin(fill::fill(settings, progress)).await?;
             return Ok(Done { report, published: None });
         }
         let mut report = Box::pin(load::load(settings, progress)).await?;
