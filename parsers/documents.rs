@@ -244,19 +244,25 @@ impl Documents {
 
     /// Appends rows of the lake, of the schema of their class ([`Class::schema`]). `object` is told
     /// the `metadata.log_name` of each and whether it is to be indexed, and says the number of its
-    /// object. Events that the filter does not admit are not touched.
+    /// object. Events that the filter does not admit are not touched. Stops before `max_bytes` of
+    /// documents would become many more, and returns the row that comes next.
     pub fn add_rows<C: Record>(
         &mut self,
         indexing: &Indexing,
         filter: &Filter,
         rows: &RecordBatch,
-        range: Range<usize>,
+        (first, max_bytes): (usize, usize),
         object: &mut dyn FnMut(&str, bool) -> u32,
-    ) where
+    ) -> usize
+    where
         for<'a> C::Row<'a>: Event<'a, Columns = C>,
     {
         let mut arena = Bump::new();
-        for row in range {
+        for row in first..rows.num_rows() {
+            if self.end() >= max_bytes {
+                return row;
+            }
+            reset(&mut arena);
             let event = C::read_row(rows.columns(), row, &arena);
             if !filter.admits(&event) {
                 continue;
@@ -273,8 +279,8 @@ impl Documents {
                 self.write(indexing, &event);
                 self.keep(number);
             }
-            reset(&mut arena);
         }
+        rows.num_rows()
     }
 
     /// Keeps what was written last as a document.

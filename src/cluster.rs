@@ -121,7 +121,11 @@ impl Reply {
         match (error["type"].as_str(), error["reason"].as_str(), error.as_str()) {
             (Some(kind), Some(reason), _) => format!("{kind}: {reason}"),
             (_, _, Some(error)) => error.to_owned(),
-            _ => json["message"].as_str().map_or_else(|| self.start(), str::to_owned),
+            // As Amazon says it, one way or the other.
+            _ => {
+                let message = json["message"].as_str().or(json["Message"].as_str());
+                message.map_or_else(|| self.start(), str::to_owned)
+            }
         }
     }
 

@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// Rows that are read at once.
-const ROWS: usize = 1024;
+const ROWS: usize = 256;
 
 /// The lake cannot be indexed.
 #[derive(Debug, thiserror::Error)]
@@ -305,11 +305,10 @@ impl Fill<'_> {
         others: u32,
         chunks: &mpsc::Sender<Arc<Chunk>>,
     ) -> Result<(), String> {
-        // Few enough at a time that their documents stay within the budget.
-        const AT_ONCE: usize = 128;
+        let max_bytes = self.settings.budget.document_bytes;
         let rows = Arc::new(rows);
-        for start in (0..rows.num_rows()).step_by(AT_ONCE) {
-            let range = start..rows.num_rows().min(start + AT_ONCE);
+        let mut next = 0;
+        while next < rows.num_rows() {
             let (rows, names) = (Arc::clone(&rows), Arc::clone(names));
             let indexing = Arc::clone(&self.index.indexing);
             let filter = self.settings.filter.clone();
@@ -323,21 +322,25 @@ impl Fill<'_> {
                     }
                     number
                 };
-                (class.documents)(&mut documents, &indexing, &filter, &rows, range, &mut object);
+                let from = (next, max_bytes);
+                let next =
+                    (class.documents)(&mut documents, &indexing, &filter, &rows, from, &mut object);
                 let counts = unindexed.into_iter().map(|(object, unindexed)| ObjectCounts {
                     object,
                     unindexed,
                     ..ObjectCounts::default()
                 });
-                Chunk {
+                let chunk = Chunk {
                     tables: Vec::new(),
                     partitions: Vec::new(),
                     rejects: Vec::new(),
                     counts: counts.collect(),
                     documents: Arc::new(documents),
-                }
+                };
+                (next, chunk)
             });
-            let chunk = made.await.map_err(|error| error.to_string())?;
+            let (row, chunk) = made.await.map_err(|error| error.to_string())?;
+            next = row;
             self.progress.records(chunk.documents.all().len() as u64);
             chunks.send(Arc::new(chunk)).await.map_err(|_| "the index has stopped".to_owned())?;
         }

@@ -60,9 +60,9 @@ pub type AddRows = fn(
     &crate::Indexing,
     &crate::Filter,
     &RecordBatch,
-    std::ops::Range<usize>,
+    (usize, usize),
     &mut dyn FnMut(&str, bool) -> u32,
-);
+) -> usize;
 
 /// Where a row belongs in the lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
