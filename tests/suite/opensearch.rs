@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -230,6 +230,18 @@ fn a_cluster_that_is_away_leaves_documents_pending_and_they_are_sent_later() {
     assert_is_lake(index.node, &bench.lake());
     assert_eq!(fill(&url, &bench, &[]).index("duplicate"), 0, "it is noted");
     assert_eq!(index.load(&bench, &[]).objects("skipped"), 5);
+}
+
+#[test]
+fn a_cluster_that_hangs_is_not_waited_for_longer_than_was_said() {
+    let test = "a_cluster_that_hangs_is_not_waited_for_longer_than_was_said";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    let started = Instant::now();
+    let (run, _) = load_through(index.node, &bench, |_| Fault::Hang, &["--opensearch-wait", "1s"]);
+    assert_eq!((run.code, run.index("pending")), (2, ALL), "{run:?}");
+    assert!(run.stderr.contains("has not answered in time"), "{run:?}");
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
 }
 
 #[test]

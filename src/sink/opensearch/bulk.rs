@@ -11,7 +11,11 @@
 //! # Reference
 //! <https://docs.opensearch.org/latest/api-reference/document-apis/bulk/>.
 
-use std::{ops::Range, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    ops::Range,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -123,12 +127,14 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
     verdicts
 }
 
+/// A cluster that answers at all does so within this, also if nobody wants to wait for it.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(15);
+
 /// What a future gives, unless the time for waiting is up before.
 async fn in_time<R>(index: &Index, work: impl Future<Output = R>) -> Option<R> {
-    match index.until() {
-        Some(until) => tokio::time::timeout_at(until.into(), work).await.ok(),
-        None => Some(work.await),
-    }
+    let patience = index.patience.max(SHORTEST_PATIENCE);
+    let until = index.until().unwrap_or_else(|| Instant::now() + patience);
+    tokio::time::timeout_at(until.into(), work).await.ok()
 }
 
 async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer {
