@@ -6,9 +6,7 @@
 #![allow(clippy::print_stdout, reason = "it prints its figures")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops where it stands")]
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Instant};
-
-use serde_json::Value;
+use std::{collections::BTreeMap, path::Path};
 
 mod support {
     #[path = "mod.rs"]
@@ -25,7 +23,10 @@ mod support {
     }
 }
 
-use support::{cloud::s3::S3Server, made};
+use support::{
+    cloud::s3::S3Server,
+    made::{self, Timed},
+};
 
 const MB: usize = 1_000_000;
 /// Size of an object in the bucket, source, bytes of text in all, bytes of text in an object.
@@ -74,10 +75,7 @@ fn main() {
         server.reset_requests();
         let publish = run(&server, &root, &["publish", "--lake", "s3://lake/l"]);
         let publish_requests = server.requests();
-        let lake = root.join("lake");
-        if lake.exists() {
-            fs::remove_dir_all(&lake).unwrap();
-        }
+        let lake = made::no_lake(&root).unwrap();
         let archive = archive.to_str().unwrap();
         let local = run(&server, &root, &["load", archive, "--lake", lake.to_str().unwrap()]);
         let objects = load.report["objects"]["loaded"].as_f64().unwrap();
@@ -99,30 +97,12 @@ fn main() {
     }
 }
 
-struct Figures {
-    report: Value,
-    seconds: f64,
-    cpu: f64,
-    peak_mb: f64,
-}
-
-fn run(server: &S3Server, root: &Path, arguments: &[&str]) -> Figures {
-    let mut command = Command::new("/usr/bin/time");
-    server.env(&mut command);
-    command.args(["-f", "%U %S %M", "-o"]).arg(root.join("time"));
-    command.arg(env!("CARGO_BIN_EXE_trailhound")).args(arguments).args(["--json", "--jobs", "1"]);
-    let started = Instant::now();
-    let output = command.output().unwrap();
-    let seconds = started.elapsed().as_secs_f64();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let figures = fs::read_to_string(root.join("time")).unwrap();
-    let figures: Vec<f64> = figures.split_whitespace().map(|text| text.parse().unwrap()).collect();
-    Figures {
-        report: serde_json::from_slice(&output.stdout).unwrap(),
-        seconds,
-        cpu: figures[0] + figures[1],
-        peak_mb: figures[2] / 1024.0,
-    }
+fn run(server: &S3Server, root: &Path, arguments: &[&str]) -> Timed {
+    let run = made::timed(root, |command| {
+        server.env(command);
+        command.args(arguments)
+    });
+    run.unwrap()
 }
 
 fn per_thousand(requests: &BTreeMap<String, u64>, objects: f64) -> String {

@@ -6,10 +6,9 @@
 
 #![allow(clippy::print_stdout, reason = "it prints its figures")]
 
-use std::{error::Error, fs, path::Path, process::Command, time::Instant};
+use std::{error::Error, path::Path};
 
 use opensearch::http::Method;
-use serde_json::Value;
 use trailhound::cluster::{Cluster, ClusterArgs};
 
 mod support;
@@ -42,57 +41,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
             ("index, gzip", vec!["--opensearch", &url, "--opensearch-gzip", "true"]),
         ] {
             remove_all(&cluster).await?;
-            let report = run(&root, &archive, &extra)?;
-            let index = &report.report["index"];
+            let lake = support::no_lake(&root)?;
+            let run = support::timed(&root, |command| {
+                command.args(["load", "--quiet", "--lake"]).args([&lake, &archive]).args(extra)
+            })?;
+            let index = &run.report["index"];
             let documents = index["indexed"].as_f64().unwrap_or_default();
             let each = |bytes: f64| if documents > 0.0 { bytes / documents } else { 0.0 };
-            let records = report.report["records"]["in"].as_f64().ok_or("no count")?;
+            let records = run.report["records"]["in"].as_f64().ok_or("no count")?;
             println!(
                 "{:<24} {documents:>9} {:>12.1} {:>9.0} {:>10.1} {:>11.0} {:>12.0} {:>10.0}",
                 format!("{title}, {how}"),
-                report.cpu * 1e6 / records,
-                report.peak_mb,
-                report.wall,
-                documents / report.wall,
-                each(report.report["index_bytes"].as_f64().unwrap_or_default()),
+                run.cpu * 1e6 / records,
+                run.peak_mb,
+                run.seconds,
+                documents / run.seconds,
+                each(run.report["index_bytes"].as_f64().unwrap_or_default()),
                 each(on_disk(&cluster).await?),
             );
         }
     }
     remove_all(&cluster).await
-}
-
-struct Run {
-    report: Value,
-    cpu: f64,
-    peak_mb: f64,
-    wall: f64,
-}
-
-fn run(root: &Path, archive: &Path, extra: &[&str]) -> Result<Run, Box<dyn Error>> {
-    let lake = root.join("lake");
-    if lake.exists() {
-        fs::remove_dir_all(&lake)?;
-    }
-    let started = Instant::now();
-    let output = Command::new("/usr/bin/time")
-        .args(["-f", "%U %S %M", "-o"])
-        .arg(root.join("time"))
-        .arg(env!("CARGO_BIN_EXE_trailhound"))
-        .args(["load", "--jobs", "1", "--quiet", "--json", "--lake"])
-        .args([lake.as_path(), archive])
-        .args(extra)
-        .output()?;
-    let wall = started.elapsed().as_secs_f64();
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
-    }
-    let figures = fs::read_to_string(root.join("time"))?;
-    let figures: Vec<f64> =
-        figures.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-    let [user, system, peak_kib] = figures[..] else { return Err("no figures".into()) };
-    let report = serde_json::from_slice(&output.stdout)?;
-    Ok(Run { report, cpu: user + system, peak_mb: peak_kib / 1024.0, wall })
 }
 
 async fn remove_all(cluster: &Cluster) -> Result<(), Box<dyn Error>> {

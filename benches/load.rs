@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "it prints its figures")]
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::path::Path;
 
 mod support;
 
@@ -28,31 +28,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     for (title, source, total, each) in ARCHIVES {
         let archive = support::archive(&root, source, total, each)?;
-        let lake = root.join("lake");
-        if lake.exists() {
-            fs::remove_dir_all(&lake)?;
-        }
-        let started = Instant::now();
-        let output = Command::new("/usr/bin/time")
-            .args(["-f", "%U %S %M", "-o"])
-            .arg(root.join("time"))
-            .arg(env!("CARGO_BIN_EXE_trailhound"))
-            .args(["load", "--jobs", "1", "--quiet", "--json", "--lake"])
-            .args([&lake, &archive])
-            .output()?;
-        let seconds = started.elapsed().as_secs_f64();
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let events = report["records"]["in"].as_f64().ok_or("no count")?;
-        let figures = fs::read_to_string(root.join("time"))?;
-        let figures: Vec<f64> =
-            figures.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-        let [user, system, peak_kib] = figures[..] else {
-            return Err("no figures".into());
-        };
+        let lake = support::no_lake(&root)?;
+        let run = support::timed(&root, |command| {
+            command.args(["load", "--quiet", "--lake"]).args([&lake, &archive])
+        })?;
+        let events = run.report["records"]["in"].as_f64().ok_or("no count")?;
         println!(
-            "{title:<36} {events:>9} {:>12.0} {:>10.0} {seconds:>8.1}",
-            events / (user + system),
-            peak_kib / 1024.0
+            "{title:<36} {events:>9} {:>12.0} {:>10.0} {:>8.1}",
+            events / run.cpu,
+            run.peak_mb,
+            run.seconds
         );
     }
     Ok(())

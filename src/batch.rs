@@ -273,7 +273,7 @@ async fn into_index(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchE
     let (chunks, queue) = mpsc::channel(engine.budget.queued_chunks);
     let sink = tokio::spawn(index_sink(engine, index, scratch.path(), &items).run(queue));
     let lanes = read::read(engine, &items, &batch.filters, vec![chunks]).await;
-    let receipt = sink.await.map_err(|error| Panicked(error.to_string()))??;
+    let receipt = sink.await.map_err(Panicked::from)??;
     let answers = Answers {
         lanes: lanes?,
         parquet: ParquetReceipt::of_none(items.len()),
@@ -288,9 +288,7 @@ async fn into_index(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchE
         let index = result.index.filter(|counts| result.started && counts.pending == 0)?;
         Some((ledger_day(&item.key), IndexedLater::new(&item.object, index)))
     });
-    for (day, lines) in IndexedLater::lines(done) {
-        index.state.write(&IndexedLater::path(&day, &id), lines.into()).await?;
-    }
+    IndexedLater::write(&index.state, &id, done).await?;
     Ok(outcome)
 }
 
@@ -374,14 +372,14 @@ async fn run_stages(
     });
     let indexed = async {
         match index {
-            Some(index) => index.await.map_err(|error| Panicked(error.to_string()))?.map(Some),
+            Some(index) => index.await.map_err(Panicked::from)?.map(Some),
             None => Ok(None),
         }
     };
     let filters = &batch.filters;
     if let Some(lines) = &batch.lines {
         let decoded = lines.decode(engine, items, filters, folder, sinks).await;
-        let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
+        let parquet = parquet.await.map_err(Panicked::from)??;
         let index = indexed.await?;
         let (lanes, rejects) = decoded?;
         return Ok(Answers { lanes, parquet, rejects, index });
@@ -397,8 +395,8 @@ async fn run_stages(
     sinks.push(reject_chunks);
 
     let lanes = read::read(engine, items, filters, sinks).await;
-    let parquet = parquet.await.map_err(|error| Panicked(error.to_string()))??;
-    let rejects = rejects.await.map_err(|error| Panicked(error.to_string()))??;
+    let parquet = parquet.await.map_err(Panicked::from)??;
+    let rejects = rejects.await.map_err(Panicked::from)??;
     let index = indexed.await?;
     Ok(Answers { lanes: lanes?, parquet, rejects, index })
 }

@@ -15,10 +15,19 @@ use std::{
     sync::Arc,
 };
 
+use tokio::task::JoinError;
+
 /// Work panicked; its text.
 #[derive(Debug, thiserror::Error)]
 #[error("internal error: {0}; please report this")]
 pub struct Panicked(pub String);
+
+impl From<JoinError> for Panicked {
+    /// A task that did not come to its end.
+    fn from(error: JoinError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// A pool of threads for work that takes cycles.
 #[derive(Clone)]
@@ -53,7 +62,7 @@ impl Cpu {
 pub async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, Panicked> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Panicked(error.to_string()))
+    tokio::task::spawn_blocking(work).await.map_err(Panicked::from)
 }
 
 /// The result of `work`, or the text of its panic.

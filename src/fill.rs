@@ -11,7 +11,7 @@
 //! Design section 6.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map},
+    collections::{BTreeSet, HashMap, HashSet, hash_map},
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,8 +37,9 @@ use crate::{
         manifest::{self, History, HistoryError},
         rows::fit,
     },
+    redrive::of_any_content,
     report::Report,
-    select::{index_rejects_path, ledger_day},
+    select::index_rejects_path,
     sink::{
         Sink, SinkError,
         opensearch::{Index, IndexCounts, OpenSearchSink},
@@ -137,12 +138,10 @@ async fn wanted(
     let mut files = BTreeSet::new();
     for day in ledger.all_days().await? {
         let later = ledger.indexed_later(&day).await?;
-        let is_later = |entry: &Entry| {
-            later.iter().any(|line| {
-                (&line.bucket, &line.key, &line.etag, line.size)
-                    == (&entry.bucket, &entry.key, &entry.etag, entry.size)
-            })
-        };
+        let later = later.iter().map(|line| (&line.bucket, &line.key, &line.etag, line.size));
+        let later: HashSet<_> = later.collect();
+        let is_later =
+            |entry: &Entry| later.contains(&(&entry.bucket, &entry.key, &entry.etag, entry.size));
         for entry in ledger.day(&day, None).await?.into_iter().flatten() {
             let is_missing = entry.index.is_none_or(|index| index.pending > 0);
             let rows = entry.records.parquet + entry.records.duplicate;
@@ -165,9 +164,7 @@ async fn wanted(
                     }
                 }
             }
-            let Entry { bucket, key, size, etag, version, .. } = entry;
-            let object = ObjectRef { bucket: bucket.into(), key, size, etag, version };
-            wanted.push(Wanted { day: day.clone(), object, rows });
+            wanted.push(Wanted { day: day.clone(), object: entry.object(), rows });
         }
     }
     Ok((wanted, files))
@@ -192,13 +189,7 @@ impl Fill<'_> {
         let folder = scratch()?;
         let objects: Vec<_> = wanted.iter().map(|one| one.object.clone()).collect();
         // Rows of other objects may be in the same files.
-        let others = ObjectRef {
-            bucket: "".into(),
-            key: String::new(),
-            size: 0,
-            etag: String::new(),
-            version: None,
-        };
+        let others = of_any_content("", "");
         let days = wanted.iter().map(|one| one.day.clone()).chain(["unknown".into()]);
         let sink = OpenSearchSink {
             index: Arc::clone(&self.index),
@@ -224,7 +215,7 @@ impl Fill<'_> {
             self.progress.object();
         }
         drop(chunks);
-        let receipt = sink.await.map_err(|error| Panicked(error.to_string()))??;
+        let receipt = sink.await.map_err(Panicked::from)??;
         for counts in &receipt.counts {
             *report.index.get_or_insert_default() += *counts;
         }
@@ -242,12 +233,9 @@ impl Fill<'_> {
             let IndexCounts { indexed, duplicate, rejected, excluded, .. } = counts;
             let repeated = one.rows.saturating_sub(indexed + duplicate + rejected + excluded);
             counts.duplicate += repeated;
-            let day = ledger_day(&ObjectKey::new(one.object.key.clone()));
-            (counts.pending == 0).then(|| (day, IndexedLater::new(&one.object, counts)))
+            (counts.pending == 0).then(|| (one.day.clone(), IndexedLater::new(&one.object, counts)))
         });
-        for (day, lines) in IndexedLater::lines(done) {
-            self.state.write(&IndexedLater::path(&day, &id), lines.into()).await?;
-        }
+        IndexedLater::write(&self.state, &id, done).await?;
         Ok(())
     }
 

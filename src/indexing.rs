@@ -199,11 +199,12 @@ impl IndexArgs {
             periods: wanted.iter().map(|(class, p)| (class.name.into(), name(*p).into())).collect(),
         };
         let text = serde_json::to_vec(&fixed).unwrap_or_default();
-        let made = !dry_run && state.create(SETTINGS, Bytes::from(text)).await?;
-        if made {
-            return Ok(wanted);
+        let mut known = state.read(SETTINGS).await?;
+        // If somebody else has fixed them meanwhile, theirs count.
+        if known.is_none() && !dry_run && !state.create(SETTINGS, Bytes::from(text)).await? {
+            known = state.read(SETTINGS).await?;
         }
-        let Some(text) = state.read(SETTINGS).await? else { return Ok(wanted) };
+        let Some(text) = known else { return Ok(wanted) };
         let fixed: Fixed = serde_json::from_slice(&text).map_err(|error| {
             IndexError::Setting(format!(
                 "{} is damaged, or of a newer version of trailhound: {error}",

@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     publish::{lost::Kept, manifest::HistoryError},
-    sink::opensearch::IndexCounts,
+    sink::{lines::DayLines, opensearch::IndexCounts},
     store::{Folder, ObjectRef, StoreError, location},
 };
 
@@ -170,6 +170,19 @@ pub struct Entry {
     pub writer: String,
 }
 
+impl Entry {
+    /// The object that the line is about.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef {
+            bucket: Arc::from(self.bucket.as_str()),
+            key: self.key.clone(),
+            size: self.size,
+            etag: self.etag.clone(),
+            version: self.version.clone(),
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -199,27 +212,23 @@ impl IndexedLater {
         Self { v: 1, bucket: bucket.to_string(), key, etag, size, index }
     }
 
-    /// The lines of each day.
-    pub fn lines(all: impl Iterator<Item = (String, Self)>) -> BTreeMap<String, Vec<u8>> {
-        let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for (day, line) in all {
-            let out = lines.entry(day).or_default();
-            match serde_json::to_writer(&mut *out, &line) {
-                Ok(()) => out.push(b'\n'),
-                Err(error) => unreachable!("a line is plain data: {error}"),
-            }
+    /// Writes what was indexed by a batch, with the day of each, into a state folder.
+    pub async fn write(
+        state: &Folder,
+        batch: &str,
+        all: impl Iterator<Item = (String, Self)>,
+    ) -> Result<(), StoreError> {
+        let mut lines = DayLines::default();
+        all.for_each(|(day, line)| lines.add(&day, &line));
+        for (day, text) in lines.into_texts() {
+            state.write(&format!("{}/{batch}.ndjson", Self::folder(&day)), text.into()).await?;
         }
-        lines
+        Ok(())
     }
 
     /// The folder of a day, below the state folder.
     pub fn folder(day: &str) -> String {
         format!("indexed/v1/day={day}")
-    }
-
-    /// The file of a batch's day, below the state folder.
-    pub fn path(day: &str, batch: &str) -> String {
-        format!("{}/{batch}.ndjson", Self::folder(day))
     }
 }
 

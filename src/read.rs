@@ -146,7 +146,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     async fn result(mut self) -> Result<T, Panicked> {
-        (&mut self.0).await.map_err(|error| Panicked(error.to_string()))
+        (&mut self.0).await.map_err(Panicked::from)
     }
 }
 
@@ -201,7 +201,7 @@ pub async fn read(
         match report {
             Ok(Ok(report)) => all.merge(report),
             Ok(Err(error)) => panicked = Some(error),
-            Err(error) => panicked = Some(Panicked(error.to_string())),
+            Err(error) => panicked = Some(error.into()),
         }
     }
     panicked.map_or(Ok(all), Err)

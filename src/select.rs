@@ -340,12 +340,17 @@ pub struct Batch {
 impl Batch {
     /// An empty batch.
     pub fn new(filter: Filter) -> Self {
+        Self::with_filters(vec![filter])
+    }
+
+    /// An empty batch, for what one of these filters admits.
+    pub fn with_filters(filters: Vec<Filter>) -> Self {
         Self {
             earlier_id: None,
             items: Vec::new(),
             notes: Vec::new(),
             kept: Vec::new(),
-            filters: vec![filter],
+            filters,
             index_only: false,
             generation: 0,
             lines: None,
@@ -356,7 +361,7 @@ impl Batch {
 
     /// An empty batch of what is in the lake and is to be indexed.
     pub fn to_index(filters: Vec<Filter>) -> Self {
-        Self { filters, index_only: true, ..Self::new(Filter::default()) }
+        Self { index_only: true, ..Self::with_filters(filters) }
     }
 
     /// Adds an object.

@@ -2,13 +2,58 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::{
+    error::Error,
     fmt::Write as _,
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
 };
 
 use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+
+/// What a run of the program has taken, and what it said.
+pub struct Timed {
+    pub report: Value,
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// CPU time, in seconds.
+    pub cpu: f64,
+    pub peak_mb: f64,
+}
+
+/// Runs the program with one lane; `command` gives it its arguments. Figures are in `root` meanwhile.
+pub fn timed(
+    root: &Path,
+    command: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<Timed, Box<dyn Error>> {
+    let mut time = Command::new("/usr/bin/time");
+    time.args(["-f", "%U %S %M", "-o"]).arg(root.join("time"));
+    time.arg(env!("CARGO_BIN_EXE_trailhound"));
+    let run = command(&mut time).args(["--json", "--jobs", "1"]);
+    let started = Instant::now();
+    let output = run.output()?;
+    let seconds = started.elapsed().as_secs_f64();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let figures = fs::read_to_string(root.join("time"))?;
+    let figures: Vec<f64> = figures.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [user, system, peak_kib] = figures[..] else { return Err("no figures".into()) };
+    let report = serde_json::from_slice(&output.stdout)?;
+    Ok(Timed { report, seconds, cpu: user + system, peak_mb: peak_kib / 1024.0 })
+}
+
+/// A lake's folder without a lake.
+pub fn no_lake(root: &Path) -> io::Result<PathBuf> {
+    let lake = root.join("lake");
+    if lake.exists() {
+        fs::remove_dir_all(&lake)?;
+    }
+    Ok(lake)
+}
 
 /// A small generator of numbers (xorshift64*), so that no run differs.
 pub struct Numbers(u64);

@@ -11,11 +11,12 @@
 //! # Reference
 //! Design section 6.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use parsers::{ObjectKey, Source, time::DAY_MS};
 
 use crate::{
+    batch::now_ms,
     ledger::{Ledger, LedgerError, State},
     load::{Settings, StartError, archives, check_state, check_used},
     progress::Progress,
@@ -119,11 +120,6 @@ pub async fn audit(
     audit.report.gaps = audit.hours.gaps(filter.since, end.min(filter.until));
     audit.report.finish();
     Ok(audit.report)
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.unwrap_or_default().as_millis() as i64
 }
 
 struct Audit {

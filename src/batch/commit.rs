@@ -18,7 +18,7 @@ use super::{Answers, Outcome};
 use crate::{
     ledger::{Entry, Failure, Ledger, RecordCounts, State},
     select::{Batch, Item, index_rejects_path, ledger_day, rejects_path},
-    sink::parquet::ParquetReceipt,
+    sink::{lines::DayLines, parquet::ParquetReceipt},
     store::ObjectRef,
     workspace::{Plan, Target},
 };
@@ -60,14 +60,7 @@ pub(super) fn entries(
         error: None,
         writer: concat!("trailhound ", env!("CARGO_PKG_VERSION")).into(),
     };
-    let mut lines: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let mut add = |day: &str, entry: &Entry| {
-        let out = lines.entry(day.to_owned()).or_default();
-        match serde_json::to_writer(&mut *out, entry) {
-            Ok(()) => out.push(b'\n'),
-            Err(error) => unreachable!("an entry is plain data: {error}"),
-        }
-    };
+    let mut lines = DayLines::default();
     for ((item, files), result) in items.iter().zip(files).zip(&outcome.objects) {
         if !result.started {
             continue;
@@ -84,19 +77,20 @@ pub(super) fn entries(
             ..base(&item.object)
         };
         let entry = match &batch.lines {
-            Some(lines) => lines.entry(entry),
+            Some(rejects) => rejects.entry(entry),
             None => entry,
         };
-        add(&ledger_day(&item.key), &entry);
+        lines.add(&ledger_day(&item.key), &entry);
     }
     for (day, entry) in &batch.kept {
-        add(day, entry);
+        lines.add(day, entry);
     }
     for note in &batch.notes {
         let error = Some(Failure { what: note.why.clone(), permanent: true });
-        add(&ledger_day(&note.key), &Entry { state: note.state, error, ..base(&note.object) });
+        let entry = Entry { state: note.state, error, ..base(&note.object) };
+        lines.add(&ledger_day(&note.key), &entry);
     }
-    lines
+    lines.into_texts()
 }
 
 /// Has parts removed that an earlier load of the same batch left and that the ledger does not tell of,

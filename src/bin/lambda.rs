@@ -25,6 +25,7 @@ use serde_json::{Value, value::RawValue};
 use tokio::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 use trailhound::{
+    batch::now_ms,
     config::{LakeArgs, SizeArgs, SourceArgs},
     indexing::IndexArgs,
     intake::{Done, Failure, Intake, Message},
@@ -210,9 +211,8 @@ fn report(done: &Done, context: &Context) {
         tracing::warn!(message_id = id, kind, error = why, "message failed");
     }
     metrics::log(done);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut stdout = std::io::stdout().lock();
-    for line in metrics::embedded(done, &context.env_config.function_name, now.as_millis() as i64) {
+    for line in metrics::embedded(done, &context.env_config.function_name, now_ms()) {
         // There is nobody to tell that there is nobody to tell.
         let _ = writeln!(stdout, "{line}");
     }

@@ -10,17 +10,14 @@
 //! # Reference
 //! `trailhound help setup opensearch`, `trailhound help expire`.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand, builder::FalseyValueParser};
 use parsers::ocsf::{CLASSES, Class};
 
 use super::{interruptible, parse_class, print};
 use crate::{
+    batch::now_ms,
     cluster::{Cluster, ClusterArgs},
     setup::{
         self, Mode, expire,
@@ -238,7 +235,6 @@ pub(super) struct Expire {
 
 impl Expire {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let settings = expire::Settings {
             older_than_days: self.older_than,
             classes: self.class.clone(),
@@ -246,7 +242,7 @@ impl Expire {
         };
         let done = interruptible(async {
             let cluster = connect(&self.cluster).await?;
-            anyhow::Ok(expire::expire(&cluster, &settings, i64::try_from(now)?).await?)
+            anyhow::Ok(expire::expire(&cluster, &settings, now_ms()).await?)
         })?;
         let Some(report) = done else { return Ok(ExitCode::from(130)) };
         let report = report?;

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    batch::stamp,
+    batch::{now_ms, stamp},
     store::{Folder, StoreError},
 };
 
@@ -286,8 +286,7 @@ fn parse<T: for<'t> Deserialize<'t>>(
 
 /// A name that no other publish has, in the order of time.
 pub fn new_id() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    format!("{}-{:016x}", stamp(now.unwrap_or_default().as_millis() as i64), fastrand::u64(..))
+    format!("{}-{:016x}", stamp(now_ms()), fastrand::u64(..))
 }
 
 /// What the name of a file says that a publish wrote: times save reading it.

@@ -183,15 +183,12 @@ pub async fn redrive(
                 continue;
             }
             let filters: Vec<Filter> = entry.filters.iter().cloned().map(Into::into).collect();
-            let batch = staged.entry(format!("{filters:?}")).or_insert_with(|| {
-                let mut batch = Batch::new(NO_FILTER);
-                batch.filters = filters;
-                batch
-            });
+            let name = format!("{filters:?}");
+            let batch = staged.entry(name).or_insert_with(|| Batch::with_filters(filters));
             redrive.add(batch, &entry, object);
             if batch.is_full() {
-                let full = std::mem::replace(batch, Batch::new(NO_FILTER));
-                batch.filters.clone_from(&full.filters);
+                let empty = Batch::with_filters(batch.filters.clone());
+                let full = std::mem::replace(batch, empty);
                 redrive.stage(full).await?;
             }
         }
@@ -359,13 +356,7 @@ impl Redrive<'_> {
             }
             self.copy_rejects(&mut lines, &day).await?;
             let source = entry.source.as_deref().and_then(parsers::source);
-            let object = ObjectRef {
-                bucket: Arc::from(entry.bucket.as_str()),
-                key: entry.key.clone(),
-                size: entry.size,
-                etag: entry.etag.clone(),
-                version: entry.version.clone(),
-            };
+            let object = entry.object();
             let key = ObjectKey::new(entry.key.clone());
             batch.filters = entry.filters.iter().cloned().map(Into::into).collect();
             batch.generation = batch.generation.max(entry.generation + 1);

@@ -20,7 +20,10 @@ use parsers::{
 };
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::{
+    batch::now_ms,
+    cluster::{Cluster, ClusterError},
+};
 
 mod body;
 pub mod expire;
@@ -373,8 +376,7 @@ impl Setup<'_> {
 
 /// Writes a body that is about to be overwritten into a file of its own.
 fn save(folder: &Path, body: &Body) -> Result<PathBuf, SetupError> {
-    let now = std::time::SystemTime::now();
-    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let seconds = now_ms() / 1000;
     let what = body.what.title().replace(' ', "-");
     let path = folder.join(format!("trailhound-backup-{what}-{}-{seconds}.json", body.name));
     let write = || {

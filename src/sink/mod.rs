@@ -15,6 +15,7 @@ use parsers::{Chunk, ocsf::Class};
 use tokio::sync::mpsc::Receiver;
 
 pub mod earlier;
+pub mod lines;
 pub mod opensearch;
 pub mod parquet;
 pub mod partition;

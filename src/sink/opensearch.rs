@@ -13,8 +13,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{BufWriter, Write},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -26,14 +24,15 @@ use std::{
 use bytes::Bytes;
 use parsers::{Chunk, Document, Documents, Indexing};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
-use self::{bulk::Verdict, pace::Pace};
-use super::{Sink, SinkError};
+use self::{pace::Pace, reply::Verdict};
+use super::{Sink, SinkError, lines::DayFiles};
 use crate::{
     budget::Budget,
     cluster::{Cluster, ClusterError},
-    cpu::Cpu,
+    cpu::{Cpu, Panicked},
     read::Deadline,
     store::{Folder, ObjectRef},
 };
@@ -202,7 +201,7 @@ impl Sink for OpenSearchSink {
         self.index.begin(self.deadline.as_deref());
         let counts = vec![IndexCounts::default(); self.objects.len()];
         let mut receipt = IndexReceipt { counts, ..IndexReceipt::default() };
-        let mut rejects = Rejects::default();
+        let mut rejects = DayFiles::new(&self.workspace, "index-rejects");
         let mut sending = JoinSet::new();
         let mut waiting = Waiting::default();
         while let Some(chunk) = chunks.recv().await {
@@ -239,7 +238,7 @@ impl OpenSearchSink {
         body: Body,
         sending: &mut JoinSet<(Body, Vec<Verdict>)>,
         receipt: &mut IndexReceipt,
-        rejects: &mut Rejects,
+        rejects: &mut DayFiles,
     ) -> Result<(), SinkError> {
         while sending.len() >= self.index.pace.most() {
             if let Some(sent) = sending.join_next().await {
@@ -258,9 +257,9 @@ impl OpenSearchSink {
         &self,
         sent: Sent,
         receipt: &mut IndexReceipt,
-        rejects: &mut Rejects,
+        rejects: &mut DayFiles,
     ) -> Result<(), SinkError> {
-        let (body, verdicts) = sent.map_err(|error| crate::cpu::Panicked(error.to_string()))?;
+        let (body, verdicts) = sent.map_err(Panicked::from)?;
         for (document, verdict) in body.documents.iter().zip(verdicts) {
             let counts = &mut receipt.counts[document.object as usize];
             match verdict {
@@ -271,7 +270,7 @@ impl OpenSearchSink {
                     counts.rejected += 1;
                     let text = &body.text[document.range.clone()];
                     let line = self.line(document.object, status, &kind, &reason, text);
-                    rejects.add(&self.workspace, &self.days[document.object as usize], &line)?;
+                    rejects.add(&self.days[document.object as usize], &line)?;
                     *receipt.reasons.entry(kind).or_default() += 1;
                 }
             }
@@ -279,16 +278,16 @@ impl OpenSearchSink {
         Ok(())
     }
 
-    fn line(&self, object: u32, status: u16, kind: &str, reason: &str, text: &[u8]) -> Vec<u8> {
+    fn line(&self, object: u32, status: u16, kind: &str, reason: &str, text: &[u8]) -> Value {
         /// A longer document is in the lake only.
         const MAX_DOCUMENT_BYTES: usize = 1 << 20;
         let end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());
-        let action: serde_json::Value = serde_json::from_slice(&text[..end]).unwrap_or_default();
+        let action: Value = serde_json::from_slice(&text[..end]).unwrap_or_default();
         let document = text.get(end + 1..).unwrap_or_default().trim_ascii_end();
         let document = std::str::from_utf8(document).ok();
         let document = document.filter(|document| document.len() <= MAX_DOCUMENT_BYTES);
         let object = &self.objects[object as usize];
-        let line = serde_json::json!({
+        json!({
             "v": 1,
             "bucket": *object.bucket,
             "key": object.key,
@@ -298,10 +297,7 @@ impl OpenSearchSink {
             "type": kind,
             "reason": reason,
             "document": document,
-        });
-        let mut line = line.to_string().into_bytes();
-        line.push(b'\n');
-        line
+        })
     }
 }
 
@@ -346,38 +342,5 @@ impl Waiting {
     fn take(&mut self) -> Option<Body> {
         let Self { text, documents } = std::mem::take(self);
         (!documents.is_empty()).then(|| Body { text: text.into(), documents })
-    }
-}
-
-/// Files of refused documents.
-#[derive(Default)]
-struct Rejects(BTreeMap<String, (PathBuf, BufWriter<File>)>);
-
-impl Rejects {
-    fn add(
-        &mut self,
-        workspace: &std::path::Path,
-        day: &str,
-        line: &[u8],
-    ) -> Result<(), SinkError> {
-        let path = workspace.join(format!("index-rejects-{day}.ndjson"));
-        let on_error = |source| SinkError::Write { path: path.clone(), source };
-        if !self.0.contains_key(day) {
-            let file = BufWriter::new(File::create_new(&path).map_err(on_error)?);
-            self.0.insert(day.to_owned(), (path.clone(), file));
-        }
-        let Some((_, file)) = self.0.get_mut(day) else { return Ok(()) };
-        file.write_all(line).map_err(on_error)
-    }
-
-    fn finish(self) -> Result<BTreeMap<String, PathBuf>, SinkError> {
-        let mut paths = BTreeMap::new();
-        for (day, (path, file)) in self.0 {
-            let on_error = |source| SinkError::Write { path: path.clone(), source };
-            let file = file.into_inner().map_err(|error| on_error(error.into_error()))?;
-            file.sync_data().map_err(on_error)?;
-            paths.insert(day, path);
-        }
-        Ok(paths)
     }
 }

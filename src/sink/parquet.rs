@@ -176,7 +176,7 @@ impl Jobs<'_> {
         let Some(joined) = self.running.join_next().await else {
             return Ok(());
         };
-        let done = joined.map_err(|error| crate::cpu::Panicked(error.to_string()))??;
+        let done = joined.map_err(crate::cpu::Panicked::from)??;
         for object in &done.objects {
             self.receipt.written[*object as usize] += 1;
         }

@@ -10,20 +10,14 @@
 //! # Reference
 //! Design section 6.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{BufWriter, Write},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use parsers::{Chunk, Reject};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Sink, SinkError};
+use super::{Sink, SinkError, lines::DayFiles};
 use crate::{cpu::Cpu, store::ObjectRef};
 
 /// A longer header is not repeated with each reject.
@@ -63,7 +57,7 @@ impl Sink for RejectSink {
     type Receipt = BTreeMap<String, PathBuf>;
 
     async fn run(self, mut chunks: Receiver<Arc<Chunk>>) -> Result<Self::Receipt, SinkError> {
-        let mut files = BTreeMap::new();
+        let mut files = DayFiles::new(&self.workspace, "rejects");
         let sink = Arc::new(self);
         while let Some(chunk) = chunks.recv().await {
             if chunk.rejects.is_empty() {
@@ -72,35 +66,14 @@ impl Sink for RejectSink {
             let this = Arc::clone(&sink);
             files = sink.cpu.run(move || this.write(files, &chunk.rejects)).await??;
         }
-        let this = Arc::clone(&sink);
-        sink.cpu.run(move || this.finish(files)).await?
+        sink.cpu.run(move || files.finish()).await?
     }
 }
 
-type Files = BTreeMap<String, BufWriter<File>>;
-
 impl RejectSink {
-    fn path(&self, day: &str) -> PathBuf {
-        self.workspace.join(format!("rejects-{day}.ndjson"))
-    }
-
-    fn write(&self, mut files: Files, rejects: &[Reject]) -> Result<Files, SinkError> {
+    fn write(&self, mut files: DayFiles, rejects: &[Reject]) -> Result<DayFiles, SinkError> {
         for reject in rejects {
-            let day = &self.days[reject.object as usize];
-            let path = self.path(day);
-            let on_error = |source| SinkError::Write { path: path.clone(), source };
-            if !files.contains_key(day) {
-                let file = File::create_new(&path).map_err(on_error)?;
-                files.insert(day.clone(), BufWriter::new(file));
-            }
-            let Some(file) = files.get_mut(day) else {
-                continue;
-            };
-            let mut line = serde_json::to_vec(&self.line(reject))
-                .map_err(std::io::Error::from)
-                .map_err(on_error)?;
-            line.push(b'\n');
-            file.write_all(&line).map_err(on_error)?;
+            files.add(&self.days[reject.object as usize], &self.line(reject))?;
         }
         Ok(files)
     }
@@ -123,17 +96,5 @@ impl RejectSink {
                 _ => None,
             },
         }
-    }
-
-    fn finish(&self, files: Files) -> Result<BTreeMap<String, PathBuf>, SinkError> {
-        let mut paths = BTreeMap::new();
-        for (day, file) in files {
-            let path = self.path(&day);
-            let on_error = |source| SinkError::Write { path: path.clone(), source };
-            let file = file.into_inner().map_err(|error| on_error(error.into_error()))?;
-            file.sync_data().map_err(on_error)?;
-            paths.insert(day, path);
-        }
-        Ok(paths)
     }
 }

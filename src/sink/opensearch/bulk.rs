@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Body, Index,
-    reply::{self, Item},
+    reply::{self, Item, Verdict},
 };
 use crate::{
     cluster::{self, ClusterError, Trouble},
@@ -31,21 +31,6 @@ use crate::{
 /// The pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// What became of a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Indexed,
-    Duplicate,
-    /// Refused for good, and why.
-    Rejected {
-        status: u16,
-        kind: String,
-        reason: String,
-    },
-    /// To be sent another time.
-    Pending,
-}
 
 /// What an attempt led to.
 enum Answer {
@@ -73,11 +58,7 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
             Answer::Items(items) => {
                 for (&at, item) in part.iter().zip(items) {
                     verdicts[at] = match item {
-                        Item::Indexed => Verdict::Indexed,
-                        Item::Duplicate => Verdict::Duplicate,
-                        Item::Rejected { status, kind, reason } => {
-                            Verdict::Rejected { status, kind, reason }
-                        }
+                        Item::Done(verdict) => verdict,
                         Item::Again(kind, said) => {
                             again.push(at);
                             trouble.get_or_insert((error_of(index, kind, &said), None));

@@ -15,20 +15,28 @@ use serde::Deserialize;
 
 use crate::cluster::Trouble;
 
-/// What a response says of one document.
+/// What became of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(super) enum Verdict {
     Indexed,
-    /// A document with this id is there.
+    /// A document with this id was there.
     Duplicate,
-    /// To be sent again, for this kind of trouble.
-    Again(Trouble, String),
-    /// Refused for good.
+    /// Refused for good, and why.
     Rejected {
         status: u16,
         kind: String,
         reason: String,
     },
+    /// To be sent another time.
+    Pending,
+}
+
+/// What a response says of one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Done(Verdict),
+    /// To be sent again, for this kind of trouble.
+    Again(Trouble, String),
 }
 
 /// Only what is read is asked for: a response is a tenth as long.
@@ -77,8 +85,8 @@ fn item(created: Created) -> Item {
     let (kind, reason) = created.error.map(Cause::text).unwrap_or_default();
     let said = || format!("status {status}, {kind}: {reason}");
     match (status, &*kind) {
-        (200 | 201, _) => Item::Indexed,
-        (409, _) => Item::Duplicate,
+        (200 | 201, _) => Item::Done(Verdict::Indexed),
+        (409, _) => Item::Done(Verdict::Duplicate),
         (_, "cluster_block_exception") | (400, "index_closed_exception") => {
             Item::Again(Trouble::Blocked, said())
         }
@@ -89,7 +97,7 @@ fn item(created: Created) -> Item {
         | (_, "es_rejected_execution_exception" | "rejected_execution_exception") => {
             Item::Again(Trouble::Busy, said())
         }
-        _ => Item::Rejected { status, kind, reason },
+        _ => Item::Done(Verdict::Rejected { status, kind, reason }),
     }
 }
 
@@ -123,12 +131,12 @@ mod tests {
             {"create":{"status":403,"error":{"type":"cluster_block_exception","reason":"read-only"}}},
             {"create":{"status":403,"error":{"type":"security_exception","reason":"no"}}}]}"#;
         let items = items(body, 7).unwrap();
-        assert_eq!(items[..2], [Item::Indexed, Item::Duplicate]);
+        assert_eq!(items[..2], [Item::Done(Verdict::Indexed), Item::Done(Verdict::Duplicate)]);
         assert!(matches!(items[2], Item::Again(Trouble::Busy, _)));
         assert!(matches!(items[3], Item::Again(Trouble::Busy, _)));
         let reason = "failed: For input string".to_owned();
         let kind = "mapper_parsing_exception".to_owned();
-        assert_eq!(items[4], Item::Rejected { status: 400, kind, reason });
+        assert_eq!(items[4], Item::Done(Verdict::Rejected { status: 400, kind, reason }));
         assert!(matches!(items[5], Item::Again(Trouble::Blocked, _)));
         assert!(matches!(items[6], Item::Again(Trouble::Denied, _)));
     }
