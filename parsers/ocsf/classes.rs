@@ -3,7 +3,7 @@
 //! # Input
 //! Nothing; these are tables.
 //! # Maps to
-//! Row structs, columns, Arrow schema, JSON (see `table.rs`).
+//! Row structs, columns, Arrow schema, JSON (see `macros.rs`).
 //! # Known gaps
 //! Attributes that no source fills are not listed; where only findings fill them, the object has
 //! a form of its own for findings, so that the other classes have no empty columns.

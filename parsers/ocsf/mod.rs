@@ -1,8 +1,8 @@
 //! OCSF 1.1.0: its classes and objects, each written once as a table ([`classes`]).
 //!
 //! Row structs, columns, Arrow schema and JSON writer follow from the tables:
-//! [`mod@column`] says what one column is, [`mod@table`] is the macro that makes objects and classes
-//! of columns, [`json`] writes values.
+//! [`mod@column`] says what one column is, `macros.rs` makes objects and classes of columns,
+//! [`mod@table`] is what sinks work with, [`json`] writes values.
 //!
 //! # Input
 //! The tables.
@@ -17,6 +17,7 @@ pub mod classes;
 pub mod column;
 mod flat;
 pub mod json;
+mod macros;
 pub mod table;
 
 pub use classes::*;
