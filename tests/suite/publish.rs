@@ -156,9 +156,12 @@ impl Cloud {
         {
             let body = self.server.get("lake", &key).unwrap();
             let (folder, name) = key.rsplit_once('/').unwrap();
-            for copy in 0..copies {
-                // The stamp stays, the number of the batch becomes another one.
-                let name = format!("{}{copy:04x}{}", &name[..17], &name[21..]);
+            // The stamp stays, the number of the batch becomes one that no batch has: digits that are
+            // only replaced meet those of the batch itself once in a thousand runs.
+            let number = u64::from_str_radix(&name[17..33], 16).unwrap();
+            for copy in 1..=copies as u64 {
+                let name =
+                    format!("{}{:016x}{}", &name[..17], number.wrapping_add(copy), &name[33..]);
                 self.server.put("lake", &format!("{folder}/{name}"), body.clone());
             }
         }
