@@ -35,6 +35,8 @@ mod audit;
 mod load;
 mod output;
 mod publish;
+#[cfg(feature = "query")]
+mod query;
 mod redrive;
 mod setup;
 
@@ -80,6 +82,12 @@ enum Command {
     /// Exit status: 0 when nothing failed or was rejected this time; 2 when something did; 1 when it
     /// could not start.
     Redrive(Box<Redrive>),
+    /// Ask the lake, in SQL
+    ///
+    /// Exit status: 0 when it was answered from all files; 2 when a file could not be read; 1 when it
+    /// could not be answered.
+    #[cfg(feature = "query")]
+    Query(Box<query::Query>),
     /// Make a cluster ready for events
     Setup(Setup),
     /// Delete indexes whose last event is old
@@ -121,6 +129,8 @@ impl Cli {
             Command::Publish(args) => args.run(),
             Command::Audit(args) => args.run(),
             Command::Redrive(args) => args.run(),
+            #[cfg(feature = "query")]
+            Command::Query(args) => args.run(),
             Command::Setup(args) => args.run(),
             Command::Expire(args) => args.run(),
             Command::Templates(args) => args.run(),

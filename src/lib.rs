@@ -22,12 +22,8 @@
 //! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
 //! `cluster.rs` is an OpenSearch cluster as one principal, `indexing.rs` says what is indexed of a
 //! lake, `fill.rs` indexes from the lake what is pending, `setup/` makes a cluster ready and deletes
-//! old indexes. `audit/` holds archives against the ledger, `redrive/` loads again what failed,
+//! old indexes. `query/` asks the lake. `audit/` holds archives against the ledger, `redrive/` loads again what failed,
 //! `metrics.rs` counts. The `parsers` crate maps bytes to OCSF.
-//!
-//! # Known gaps
-//!
-//! Queries are not there yet.
 //!
 //! # Invariants
 //!
@@ -70,6 +66,8 @@ pub mod metrics;
 pub mod progress;
 pub mod publish;
 pub mod pump;
+#[cfg(feature = "query")]
+pub mod query;
 pub mod read;
 pub mod redrive;
 pub mod report;

@@ -41,7 +41,7 @@ mod report;
 mod round;
 pub(crate) mod rows;
 mod survey;
-mod visible;
+pub mod visible;
 
 use deliver::SecurityLake;
 use manifest::{History, HistoryError};

@@ -35,7 +35,7 @@ pub struct Staged {
 #[derive(Debug)]
 pub struct Visible {
     /// Files of the lake, by path.
-    pub published: Vec<String>,
+    pub published: Vec<Found>,
     /// Staged files that are not merged.
     pub staged: Vec<Staged>,
 }
@@ -47,14 +47,13 @@ pub async fn visible(lake: &Folder, state: &Folder) -> Result<Visible, HistoryEr
         let mut staged = committed(state).await?;
         let mut published = Vec::new();
         for folder in lake.folders("ext").await? {
-            let found = lake.list(&format!("ext/{folder}"), None).await?;
-            published.extend(found.into_iter().map(|one| one.path));
+            published.extend(lake.list(&format!("ext/{folder}"), None).await?);
         }
         // What was listed before a commit does not fit to what it says.
         if history.refresh(state).await? {
             continue;
         }
-        published.retain(|path| path.ends_with(".parquet") && history.counts(path));
+        published.retain(|one| one.path.ends_with(".parquet") && history.counts(&one.path));
         staged.retain(|staged| history.merged(&staged.file.path).is_none());
         return Ok(Visible { published, staged });
     }

@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use super::{Bucket, Kind, ObjectRef, StoreError, access::chain, local, s3::backoff};
 
 /// How often a stream may break before the object fails, without a byte in between.
-const MAX_BREAKS: u32 = 5;
+pub(super) const MAX_BREAKS: u32 = 5;
 
 /// What follows of an object.
 pub enum Body {

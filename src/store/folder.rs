@@ -10,7 +10,9 @@
 //! Design section 6.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -80,6 +82,24 @@ impl Folder {
                     Ok(content) => Ok(Some(content.into())),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(error),
+                })
+                .await
+            }
+        }
+    }
+
+    /// Bytes of a file.
+    pub async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        match self {
+            Self::S3(bucket, prefix) => bucket.range(&key(prefix, path), range).await,
+            Self::Local(folder) => {
+                let file = folder.join(path);
+                self.blocking("read", path, move || {
+                    let mut file = fs::File::open(file)?;
+                    file.seek(SeekFrom::Start(range.start))?;
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    file.read_exact(&mut bytes)?;
+                    Ok(bytes.into())
                 })
                 .await
             }

@@ -12,6 +12,7 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 
 use std::{
+    ops::Range,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -35,7 +36,7 @@ use tokio::io::AsyncWriteExt;
 use super::{
     Body, Found, Kind, ObjectRef, StoreError,
     access::{Access, Principal, chain, has_endpoint},
-    body::S3Body,
+    body::{MAX_BREAKS, S3Body},
 };
 
 mod write;
@@ -275,6 +276,33 @@ impl Bucket {
     ) -> Result<ByteStream, StoreError> {
         let get = self.client.get_object().set_if_match(etag).range(format!("bytes={at}-"));
         Ok(self.send_get(get, object).await?.body)
+    }
+
+    /// Bytes of an object. An answer that breaks is asked for again.
+    pub(super) async fn range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let object = self.object(key);
+        let length = range.end - range.start;
+        let mut attempt = 0;
+        loop {
+            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+            let output = self.send_get(self.client.get_object().range(bytes), &object).await?;
+            let why = match output.body.collect().await {
+                Ok(body) => {
+                    let body = body.into_bytes();
+                    if body.len() as u64 == length {
+                        return Ok(body);
+                    }
+                    format!("{} bytes came of {length}", body.len())
+                }
+                Err(error) => chain(&error),
+            };
+            attempt += 1;
+            if attempt == MAX_BREAKS {
+                let what = format!("{}: the answer breaks off: {why}", object.location());
+                return Err(StoreError { kind: Kind::Transient, what });
+            }
+            tokio::time::sleep(backoff(attempt, Duration::from_millis(100))).await;
+        }
     }
 
     async fn send_get(

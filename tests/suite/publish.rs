@@ -198,7 +198,7 @@ fn seen(dir: &Path) -> Vec<String> {
     let (here, state) = (Folder::Local(lake.dir.clone()), Folder::Local(lake.state.clone()));
     let found = block_on(visible(&here, &state)).unwrap();
     let of_state = Lake::new(&lake.state);
-    let published = found.published.iter().flat_map(|path| lake.rows_of(path));
+    let published = found.published.iter().flat_map(|one| lake.rows_of(&one.path));
     let staged = found.staged.iter().flat_map(|staged| of_state.rows_of(&staged.file.path));
     let mut rows: Vec<String> = published.chain(staged).map(|row| row.event.to_string()).collect();
     rows.sort_unstable();
