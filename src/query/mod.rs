@@ -1,7 +1,7 @@
 //! Asks a lake: SQL over its files, on this machine, with nothing else running.
 //!
 //! ```text
-//! files.rs: what is visible -> table.rs: a class as a table -> prune.rs: what may match
+//! files.rs: what is visible -> table.rs: a class as a table -> hints.rs, prune.rs: what may match
 //!     -> DataFusion's Parquet scan, reader.rs -> dedupe.rs: each event once -> output.rs
 //! ```
 //!
@@ -52,6 +52,7 @@ mod dedupe;
 mod events;
 mod files;
 mod functions;
+mod hints;
 pub mod output;
 mod prune;
 mod reader;
@@ -200,6 +201,7 @@ fn context(limits: Limits) -> Result<SessionContext, DataFusionError> {
         .with_default_features()
         .with_config(SessionConfig::from(options))
         .with_runtime_env(runtime)
+        .with_optimizer_rule(Arc::new(hints::ScanHints))
         .build();
     let context = SessionContext::new_with_state(state);
     functions::register(&context);

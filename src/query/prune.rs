@@ -173,6 +173,14 @@ impl Pruner {
     }
 }
 
+/// True if no row can meet them, as where a class has no such column.
+pub fn is_never(filters: &[Expr]) -> bool {
+    filters.iter().any(|filter| match filter {
+        Expr::Literal(value, _) => value.is_null() || *value == ScalarValue::from(false),
+        _ => false,
+    })
+}
+
 fn and(a: Arc<dyn PhysicalExpr>, b: Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalExpr> {
     Arc::new(datafusion::physical_expr::expressions::BinaryExpr::new(a, Operator::And, b))
 }

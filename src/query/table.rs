@@ -49,7 +49,7 @@ use parsers::ocsf::Class;
 use super::{
     dedupe::{DedupeExec, UID},
     files::{LakeFile, LakeFiles, PARTITION_COLUMNS},
-    prune::Pruner,
+    prune::{Pruner, is_never},
     reader::Reader,
     staged::StagedColumns,
 };
@@ -96,6 +96,9 @@ impl ClassTable {
 
     /// The files that may have rows that meet the filters.
     async fn parts(&self, filters: &[Expr]) -> Result<Vec<Part>> {
+        if is_never(filters) {
+            return Ok(Vec::new());
+        }
         let mut files: Vec<_> = self.files.of(self.class).cloned().collect();
         let pruner = Pruner::new(self.class, filters)?;
         if let Some(pruner) = &pruner {
