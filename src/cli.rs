@@ -32,6 +32,8 @@ use crate::{
 };
 
 mod audit;
+#[cfg(feature = "query")]
+mod investigate;
 mod load;
 mod output;
 mod publish;
@@ -88,6 +90,12 @@ enum Command {
     /// could not be answered.
     #[cfg(feature = "query")]
     Query(Box<query::Query>),
+    /// Tell who did what, from a finding, a key, an address or a principal
+    ///
+    /// Exit status: 0 when it was answered; 3 when data that should be there touch the story; 2 when a
+    /// file could not be read; 1 when there is no answer.
+    #[cfg(feature = "query")]
+    Investigate(Box<investigate::Investigate>),
     /// Make a cluster ready for events
     Setup(Setup),
     /// Delete indexes whose last event is old
@@ -131,6 +139,8 @@ impl Cli {
             Command::Redrive(args) => args.run(),
             #[cfg(feature = "query")]
             Command::Query(args) => args.run(),
+            #[cfg(feature = "query")]
+            Command::Investigate(args) => args.run(),
             Command::Setup(args) => args.run(),
             Command::Expire(args) => args.run(),
             Command::Templates(args) => args.run(),

@@ -24,7 +24,7 @@ use crate::{
     store::{Folder, ObjectRef, Place, S3, Sources, StoreError},
 };
 
-mod gaps;
+pub(crate) mod gaps;
 mod report;
 mod spool;
 
@@ -35,7 +35,7 @@ use spool::Spool;
 
 /// Sources that AWS delivers at least once an hour while something happens. GuardDuty is silent
 /// while it finds nothing.
-const STEADY: [&str; 2] = ["cloudtrail", "vpc_flow"];
+pub(crate) const STEADY: [&str; 2] = ["cloudtrail", "vpc_flow"];
 /// What is of no source by its path.
 const BY_CONTENT: &str = "by_content";
 /// What is delivered late may still be on its way.

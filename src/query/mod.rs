@@ -39,10 +39,12 @@ use datafusion::{
         },
     },
 };
-use parsers::ocsf::CLASSES;
+use arrow::array::RecordBatch;
+use parsers::ocsf::{CLASSES, Class};
 
 use crate::{
     config::LakeArgs,
+    investigate::lookup::Coverage,
     load::{StartError, check_state, check_used},
     publish::manifest::HistoryError,
     store::{Folder, Place, S3, StoreError},
@@ -154,6 +156,33 @@ impl Lake {
         self.context.execute_logical_plan(plan).await
     }
 
+    /// The rows that a query gives.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
+        self.plan(sql).await?.collect().await.map_err(|error| engine_error(&error))
+    }
+
+    /// What there is of each class, from the footers of its files; rows that are in two files count
+    /// twice.
+    pub async fn coverage(&self) -> Result<Vec<Coverage>, QueryError> {
+        let mut all = Vec::new();
+        for class in CLASSES {
+            let table = self.table(class);
+            let known = table.coverage().await.map_err(|error| engine_error(&error))?;
+            all.extend(known);
+        }
+        Ok(all)
+    }
+
+    fn table(&self, class: &'static Class) -> ClassTable {
+        let (files, damaged) = (self.files.clone(), Arc::clone(&self.damaged));
+        ClassTable::new(class, files, self.reader.clone(), damaged)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &Folder {
+        self.reader.state()
+    }
+
     /// How many files there are, published and staged.
     pub fn file_count(&self) -> usize {
         self.files.all().len()
@@ -231,4 +260,9 @@ pub fn engine_error(error: &DataFusionError) -> QueryError {
 /// The cause, without the kinds that the engine puts before it.
 fn cause(error: &DataFusionError) -> String {
     error.find_root().strip_backtrace()
+}
+
+/// A text as SQL writes it.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }

@@ -195,7 +195,7 @@ fn head(schema: &Schema) -> Vec<String> {
 }
 
 /// Without what would move the cursor or change colours, and not too long.
-fn printable(cell: &str) -> String {
+pub fn printable(cell: &str) -> String {
     let mut text: String = cell
         .chars()
         .take(CELL_CHARS)

@@ -93,6 +93,11 @@ impl Reader {
         self.folder(file).name(&file.path)
     }
 
+    /// The state folder.
+    pub fn state(&self) -> &Folder {
+        &self.state
+    }
+
     fn folder(&self, file: &LakeFile) -> &Folder {
         if file.partition.is_some() { &self.lake } else { &self.state }
     }

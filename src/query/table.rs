@@ -53,7 +53,10 @@ use super::{
     reader::Reader,
     staged::StagedColumns,
 };
-use crate::store::{Kind, StoreError};
+use crate::{
+    investigate::lookup::Coverage,
+    store::{Kind, StoreError},
+};
 
 /// Footers that are read at the same time.
 const PARALLEL: usize = 32;
@@ -92,6 +95,31 @@ impl ClassTable {
         let fields = file_schema.fields().iter().cloned();
         let schema = Arc::new(Schema::new(fields.chain(partition_fields()).collect::<Vec<_>>()));
         Self { class, files, reader, damaged, file_schema, schema }
+    }
+
+    /// What there is of the class; None if there is nothing.
+    pub async fn coverage(&self) -> Result<Option<Coverage>> {
+        let mut coverage: Option<Coverage> = None;
+        let footers = stream::iter(self.files.of(self.class).cloned())
+            .map(|file| async move { (self.reader.open(&file).footer().await, file) })
+            .buffered(PARALLEL);
+        let footers: Vec<_> = footers.collect().await;
+        for (footer, file) in footers {
+            let footer = match footer {
+                Ok(footer) => footer,
+                Err(error) => {
+                    cannot_read(self.reader.name(&file), error, &self.damaged)?;
+                    continue;
+                }
+            };
+            let Some((first, last)) = times(&footer) else { continue };
+            let count = footer.file_metadata().num_rows() as u64;
+            let class = || self.class.name.to_owned();
+            let all = coverage.get_or_insert_with(|| Coverage { class: class(), count: 0, first, last });
+            all.count += count;
+            (all.first, all.last) = (all.first.min(first), all.last.max(last));
+        }
+        Ok(coverage)
     }
 
     /// The files that may have rows that meet the filters.

@@ -1,0 +1,203 @@
+//! `trailhound investigate`.
+//!
+//! # Input
+//! A subject and a lake; or a finding as JSON.
+//! # Maps to
+//! The answer as text, JSON or CSV; an exit status.
+//! # Known gaps
+//! None.
+//! # Reference
+//! `trailhound help investigate`.
+
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
+
+use super::{interruptible, load::parse_time, print};
+use crate::{
+    config::{LakeArgs, SizeArgs},
+    investigate::{self, Finding, MAX_TIME, Report, Subject, lookup::Range, time_text},
+    query::{Lake, Limits, output::{Format, Output}},
+};
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people at a terminal
+    Text,
+    /// One JSON object
+    Json,
+    /// The timeline, a call a line
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Investigate {
+    /// Id or ARN of a finding, access key, ARN or name of a user, role or session, address, instance,
+    /// interface, bucket or other resource, or id of an event
+    #[arg(required_unless_present_any = ["latest_finding", "list_findings", "finding_json"])]
+    subject: Option<String>,
+    #[command(flatten)]
+    lake: LakeArgs,
+    #[command(flatten)]
+    size: SizeArgs,
+    /// Take the newest finding
+    #[arg(
+        long,
+        env = "TRAILHOUND_LATEST_FINDING",
+        value_parser = FalseyValueParser::new(),
+        conflicts_with = "subject"
+    )]
+    latest_finding: bool,
+    /// List the findings, newest first
+    #[arg(
+        long,
+        env = "TRAILHOUND_LIST_FINDINGS",
+        value_parser = FalseyValueParser::new(),
+        conflicts_with = "subject"
+    )]
+    list_findings: bool,
+    /// Take a finding that need not be in the lake yet: a file with its JSON, or `-` for stdin
+    #[arg(long, env = "TRAILHOUND_FINDING_JSON", value_name = "FILE", conflicts_with = "subject")]
+    finding_json: Option<PathBuf>,
+    /// Only what happened at or after this time
+    #[arg(long, env = "TRAILHOUND_SINCE", value_name = "TIME", value_parser = parse_time)]
+    since: Option<i64>,
+    /// Only what happened before this time
+    #[arg(long, env = "TRAILHOUND_UNTIL", value_name = "TIME", value_parser = parse_time)]
+    until: Option<i64>,
+    /// Show the ordinary use of the same keys too
+    #[arg(long, env = "TRAILHOUND_INCLUDE_USUAL", value_parser = FalseyValueParser::new())]
+    include_usual: bool,
+    /// How the answer is written
+    #[arg(long, env = "TRAILHOUND_FORMAT", value_enum)]
+    format: Option<Form>,
+    /// Write to a file
+    #[arg(long, short, env = "TRAILHOUND_OUTPUT", value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Investigate {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        interruptible(self.answer())?.unwrap_or(Ok(ExitCode::from(130)))
+    }
+
+    async fn answer(&self) -> anyhow::Result<ExitCode> {
+        let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
+        let pasted = self.pasted()?;
+        let lake = Lake::open(&self.lake, limits).await?;
+        let until = self.until.map_or(MAX_TIME, |until| until - 1);
+        let range = Range { since: self.since.unwrap_or(0), until };
+        if self.list_findings {
+            return self.list(&lake, range).await;
+        }
+        let subject = match (&self.subject, &pasted) {
+            (Some(text), _) => Subject::of(text).context("what? give a finding, a key, an address")?,
+            (None, Some(finding)) => Subject::Finding(finding.uid.clone()),
+            (None, None) => {
+                let newest = investigate::findings(&lake, range).await?;
+                let newest = newest.first().context("there are no findings in the lake")?;
+                Subject::Finding(newest.uid.clone())
+            }
+        };
+        let mut report = investigate::investigate(&lake, &subject, range, pasted).await?;
+        if !self.include_usual {
+            report.usual.uses.clear();
+        }
+        self.write(&report)?;
+        let damaged = lake.damaged();
+        for (file, why) in &damaged {
+            eprintln!("warning: {file} cannot be read and was left out: {why}");
+        }
+        Ok(match (report.has_gaps(), damaged.is_empty()) {
+            (true, _) => ExitCode::from(3),
+            (false, false) => ExitCode::from(2),
+            (false, true) => ExitCode::SUCCESS,
+        })
+    }
+
+    async fn list(&self, lake: &Lake, range: Range) -> anyhow::Result<ExitCode> {
+        let mut text = String::new();
+        for finding in investigate::findings(lake, range).await? {
+            let own = |path: &str| finding.text(path).unwrap_or_default().to_owned();
+            let line = [
+                time_text(finding.time),
+                own("severity"),
+                finding.kind().to_owned(),
+                finding.account().to_owned(),
+                own("cloud.region"),
+                finding.id().to_owned(),
+            ];
+            text += &(line.join("  ") + "\n");
+        }
+        self.put(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The finding that was given, as OCSF.
+    fn pasted(&self) -> anyhow::Result<Option<Finding>> {
+        let Some(path) = &self.finding_json else { return Ok(None) };
+        let mut text = Vec::new();
+        if path.as_os_str() == "-" {
+            io::stdin().read_to_end(&mut text).context("cannot read the finding from stdin")?;
+        } else {
+            text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        let found = investigate::pasted(&text).context(
+            "that is no GuardDuty finding: give its JSON as the console, the API or EventBridge has it",
+        )?;
+        Ok(Some(found))
+    }
+
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let of_name = || match self.output.as_ref()?.extension()?.to_str()? {
+            "json" => Some(Form::Json),
+            "csv" => Some(Form::Csv),
+            _ => None,
+        };
+        let form = self.format.or_else(of_name).unwrap_or(Form::Text);
+        let bytes = match form {
+            Form::Text => report.text().into_bytes(),
+            Form::Json => serde_json::to_vec_pretty(report).map(|mut bytes| {
+                bytes.push(b'\n');
+                bytes
+            })?,
+            Form::Csv => timeline_csv(report)?,
+        };
+        self.put(&bytes)
+    }
+
+    fn put(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &self.output {
+            Some(path) => std::fs::write(path, bytes)
+                .with_context(|| format!("cannot write {}", path.display())),
+            None => Ok(print(&String::from_utf8_lossy(bytes))?),
+        }
+    }
+}
+
+/// The timeline, with the same care for spreadsheets as a query's.
+fn timeline_csv(report: &Report) -> anyhow::Result<Vec<u8>> {
+    let rows = report.timeline.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    let names = [
+        "time", "uid", "class", "what", "who", "key", "from", "account", "account_name", "region",
+        "resource", "outcome", "stage", "why", "strength", "log_name",
+    ];
+    let columns = names.map(|name| {
+        let cells = rows.iter().map(|row| row[name].as_str());
+        (name, Arc::new(cells.collect::<StringArray>()) as ArrayRef)
+    });
+    let batch = RecordBatch::try_from_iter(columns)?;
+    let mut csv = Vec::new();
+    let mut output = Output::new(Format::Csv, &batch.schema(), &mut csv)?;
+    output.write(&batch)?;
+    output.finish()?;
+    Ok(csv)
+}

@@ -1,0 +1,300 @@
+//! Answers an investigation from a lake.
+//!
+//! # Input
+//! Look-ups.
+//! # Maps to
+//! SQL on the lake, and what it gives, as documents and sums.
+//! # Known gaps
+//! Of the resources of a call the first two are looked at.
+//! # Reference
+//! `query/events.rs` has the columns of the view.
+
+use std::{collections::BTreeSet, sync::Mutex, sync::PoisonError};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{DataType, Int64Type, TimeUnit},
+};
+use serde_json::Value;
+
+use super::lookup::{Calls, Coverage, Flows, Lookup, Range, Use};
+use crate::query::{Lake, QueryError, literal};
+
+/// The classes of calls.
+const CALLS: [&str; 3] = ["api_activity", "account_change", "authentication"];
+const EXCLUDE: &str = "* EXCLUDE (region, accountid, eventday)";
+
+/// A lake that is asked.
+pub struct LakeLookup<'l> {
+    lake: &'l Lake,
+    asked: Mutex<Vec<String>>,
+}
+
+impl<'l> LakeLookup<'l> {
+    /// Nothing was asked yet.
+    pub fn new(lake: &'l Lake) -> Self {
+        Self { lake, asked: Mutex::default() }
+    }
+
+    async fn ask(&self, sql: String) -> Result<Vec<RecordBatch>, QueryError> {
+        let rows = self.lake.rows(&sql).await?;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.contains(&sql) {
+            asked.push(sql);
+        }
+        Ok(rows)
+    }
+
+    async fn documents(&self, sql: String) -> Result<Vec<Value>, QueryError> {
+        let mut documents = Vec::new();
+        for batch in self.ask(sql).await? {
+            documents.extend(as_json(&batch)?);
+        }
+        Ok(documents)
+    }
+}
+
+impl Lookup for LakeLookup<'_> {
+    type Error = QueryError;
+
+    async fn calls(&self, wanted: &Calls, range: Range) -> Result<Vec<Value>, QueryError> {
+        let mut documents = Vec::new();
+        for class in CALLS {
+            if let Some(condition) = condition(class, wanted) {
+                let sql = format!(
+                    "SELECT {EXCLUDE} FROM {class}\nWHERE ({condition})\n  AND {}",
+                    within("time_dt", range)
+                );
+                documents.extend(self.documents(sql).await?);
+            }
+        }
+        Ok(documents)
+    }
+
+    async fn uses(&self, wanted: &Calls) -> Result<Vec<Use>, QueryError> {
+        let any = any([
+            among("access_key", &wanted.keys),
+            among("actor_arn", &wanted.principals),
+            among("session_issuer", &wanted.principals),
+        ]);
+        let Some(condition) = any else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT access_key, coalesce(session_issuer, actor_arn) AS principal, src_ip, user_agent,\n  \
+             count(*) AS calls, min(time) AS first, max(time) AS last\nFROM events\n\
+             WHERE ({condition})\n  AND class IN ('api_activity', 'account_change', 'authentication')\n\
+             GROUP BY 1, 2, 3, 4\nORDER BY 1, 2, 3, 4"
+        );
+        let mut uses = Vec::new();
+        for batch in self.ask(sql).await? {
+            let cells = Cells::new(&batch)?;
+            uses.extend((0..batch.num_rows()).map(|row| Use {
+                key: cells.text(0, row),
+                principal: cells.text(1, row),
+                address: cells.text(2, row),
+                agent: cells.text(3, row),
+                count: cells.number(4, row) as u64,
+                first: cells.number(5, row),
+                last: cells.number(6, row),
+            }));
+        }
+        Ok(uses)
+    }
+
+    async fn principals(
+        &self,
+        addresses: &BTreeSet<String>,
+    ) -> Result<Vec<(String, u64)>, QueryError> {
+        let Some(condition) = among("src_ip", addresses) else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT src_ip, count(DISTINCT coalesce(session_issuer, actor_arn, actor_id)) AS principals\n\
+             FROM events\nWHERE {condition}\n  \
+             AND class IN ('api_activity', 'account_change', 'authentication')\n\
+             GROUP BY 1\nORDER BY 1"
+        );
+        let mut counts = Vec::new();
+        for batch in self.ask(sql).await? {
+            let cells = Cells::new(&batch)?;
+            let count = |row| (cells.text(0, row), cells.number(1, row) as u64);
+            counts.extend((0..batch.num_rows()).map(count));
+        }
+        Ok(counts)
+    }
+
+    async fn findings(
+        &self,
+        accounts: &BTreeSet<String>,
+        range: Range,
+    ) -> Result<Vec<Value>, QueryError> {
+        let mut sql = format!(
+            "SELECT {EXCLUDE} FROM detection_finding\nWHERE {}",
+            within("time_dt", range)
+        );
+        if let Some(condition) = among("cloud.account.uid", accounts) {
+            sql = format!("{sql}\n  AND {condition}");
+        }
+        self.documents(sql).await
+    }
+
+    async fn flows(
+        &self,
+        addresses: &BTreeSet<String>,
+        range: Range,
+    ) -> Result<Vec<Flows>, QueryError> {
+        let any = any([among("src_ip", addresses), among("dst_ip", addresses)]);
+        let Some(condition) = any else { return Ok(Vec::new()) };
+        let sql = format!(
+            "SELECT account, interface_uid, instance_uid, src_ip, dst_ip,\n  \
+             least(src_port, dst_port) AS port, direction, operation AS action,\n  \
+             count(*) AS flows, sum(packets) AS packets, sum(bytes) AS bytes,\n  \
+             min(time) AS first, max(time) AS last\nFROM events\n\
+             WHERE ({condition})\n  AND class = 'network_activity'\n  AND {}\n\
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8\nORDER BY 12, 1, 2, 4, 5, 6, 7, 8",
+            within("time", range)
+        );
+        let mut flows = Vec::new();
+        for batch in self.ask(sql).await? {
+            let cells = Cells::new(&batch)?;
+            flows.extend((0..batch.num_rows()).map(|row| Flows {
+                account: cells.text(0, row),
+                interface: cells.text(1, row),
+                instance: cells.text(2, row),
+                src_ip: cells.text(3, row),
+                dst_ip: cells.text(4, row),
+                port: cells.number(5, row),
+                direction: cells.text(6, row),
+                action: cells.text(7, row),
+                count: cells.number(8, row) as u64,
+                packets: cells.number(9, row) as u64,
+                bytes: cells.number(10, row) as u64,
+                first: cells.number(11, row),
+                last: cells.number(12, row),
+            }));
+        }
+        Ok(flows)
+    }
+
+    async fn coverage(&self) -> Result<Vec<Coverage>, QueryError> {
+        self.lake.coverage().await
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a class has of this; None if it can have nothing.
+fn condition(class: &str, wanted: &Calls) -> Option<String> {
+    let issued = match class {
+        "authentication" => among("session.credential_uid", &wanted.issued),
+        "account_change" => among(
+            "json_extract_scalar(api.response.data, '$.accessKey.accessKeyId')",
+            &wanted.issued,
+        )
+        .map(|among| format!("(api.operation = 'CreateAccessKey' AND {among})")),
+        _ => among(
+            "json_extract_scalar(api.response.data, '$.credentials.accessKeyId')",
+            &wanted.issued,
+        )
+        .map(|among| {
+            format!("(api.operation IN ('GetSessionToken', 'GetFederationToken') AND {among})")
+        }),
+    };
+    let resources = match class {
+        "api_activity" => any([
+            among("element_at(resources, 1).uid", &wanted.resources),
+            among("element_at(resources, 2).uid", &wanted.resources),
+        ]),
+        _ => among("\"user\".uid", &wanted.resources),
+    };
+    let operations = among("api.operation", &wanted.operations).map(|operations| {
+        match among("cloud.account.uid", &wanted.accounts) {
+            Some(accounts) => format!("({operations} AND {accounts})"),
+            None => operations,
+        }
+    });
+    let of_role = wanted.names.iter().map(|name| {
+        Some(format!("actor.session.issuer LIKE {}", literal(&format!("%/{name}"))))
+    });
+    any([
+        among("actor.user.credential_uid", &wanted.keys),
+        among("src_endpoint.ip", &wanted.addresses),
+        among("actor.user.uid", &wanted.principals),
+        among("actor.session.issuer", &wanted.principals),
+        among("actor.user.name", &wanted.names),
+        among("metadata.uid", &wanted.uids),
+        issued,
+        resources,
+        operations,
+    ]
+    .into_iter()
+    .chain(of_role))
+}
+
+fn any(conditions: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let all: Vec<String> = conditions.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("\n  OR "))
+}
+
+fn among(column: &str, values: &BTreeSet<String>) -> Option<String> {
+    let mut values = values.iter().map(|value| literal(value));
+    let first = values.next()?;
+    let rest: Vec<String> = values.collect();
+    Some(if rest.is_empty() {
+        format!("{column} = {first}")
+    } else {
+        format!("{column} IN ({first}, {})", rest.join(", "))
+    })
+}
+
+fn within(column: &str, range: Range) -> String {
+    let timestamp = |ms| {
+        let text = String::from_utf8_lossy(&parsers::time::datetime(ms)).replace('T', " ");
+        format!("TIMESTAMP '{}'", text.trim_end_matches('Z'))
+    };
+    let (since, until) = (timestamp(range.since), timestamp(range.until));
+    format!("{column} >= {since} AND {column} <= {until}")
+}
+
+/// Rows as JSON objects, nulls left out.
+fn as_json(batch: &RecordBatch) -> Result<Vec<Value>, QueryError> {
+    let mut text = Vec::new();
+    let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+    let written = writer.write(batch).and_then(|()| writer.finish());
+    written.map_err(|error| QueryError::Engine(error.to_string()))?;
+    let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let parsed = lines.map(serde_json::from_slice).collect::<serde_json::Result<_>>();
+    parsed.map_err(|error| QueryError::Engine(error.to_string()))
+}
+
+/// Cells of a result, as texts and numbers.
+struct Cells {
+    columns: Vec<arrow::array::ArrayRef>,
+}
+
+impl Cells {
+    fn new(batch: &RecordBatch) -> Result<Self, QueryError> {
+        let columns = batch.columns().iter().map(|column| {
+            let kind = match column.data_type() {
+                DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Millisecond, None),
+                kind if kind.is_numeric() => DataType::Int64,
+                _ => return arrow::compute::cast(column, &DataType::Utf8),
+            };
+            let number = arrow::compute::cast(column, &kind)?;
+            arrow::compute::cast(&number, &DataType::Int64)
+        });
+        let columns = columns.collect::<Result<_, _>>();
+        Ok(Self { columns: columns.map_err(|error| QueryError::Engine(error.to_string()))? })
+    }
+
+    fn text(&self, column: usize, row: usize) -> String {
+        let texts = self.columns[column].as_string_opt::<i32>();
+        let cell = texts.filter(|texts| !arrow::array::Array::is_null(texts, row));
+        cell.map(|texts| texts.value(row).to_owned()).unwrap_or_default()
+    }
+
+    fn number(&self, column: usize, row: usize) -> i64 {
+        let numbers = self.columns[column].as_primitive_opt::<Int64Type>();
+        let cell = numbers.filter(|numbers| !arrow::array::Array::is_null(numbers, row));
+        cell.map(|numbers| numbers.value(row)).unwrap_or_default()
+    }
+}

@@ -1,0 +1,152 @@
+//! What an investigation asks, wherever the events are.
+//!
+//! # Input
+//! Keys, addresses, principals, times.
+//! # Maps to
+//! OCSF documents, and sums of them.
+//! # Known gaps
+//! None.
+//! # Reference
+//! The lake answers in `lake.rs`.
+
+use std::{collections::BTreeSet, future::Future};
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Milliseconds since 1970, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Range {
+    /// From.
+    pub since: i64,
+    /// Until.
+    pub until: i64,
+}
+
+/// Calls that meet any of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Signed with one of these keys.
+    pub keys: BTreeSet<String>,
+    /// From one of these addresses.
+    pub addresses: BTreeSet<String>,
+    /// By one of these ARNs, of users, roles or sessions.
+    pub principals: BTreeSet<String>,
+    /// By a user or role of one of these names.
+    pub names: BTreeSet<String>,
+    /// With one of these ids.
+    pub uids: BTreeSet<String>,
+    /// That gave out one of these keys.
+    pub issued: BTreeSet<String>,
+    /// About one of these resources.
+    pub resources: BTreeSet<String>,
+    /// Of one of these operations, in these accounts.
+    pub operations: BTreeSet<String>,
+    /// Accounts for the operations; empty means all.
+    pub accounts: BTreeSet<String>,
+}
+
+/// How a key, or a principal without one, was used from one address with one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The key.
+    pub key: String,
+    /// Who, sessions rolled up to their role.
+    pub principal: String,
+    /// The address; empty if a service called.
+    pub address: String,
+    /// The user agent.
+    pub agent: String,
+    /// Calls.
+    pub count: u64,
+    /// Time of the first one, in milliseconds.
+    pub first: i64,
+    /// Time of the last one.
+    pub last: i64,
+}
+
+/// Flows between two addresses over one interface, in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flows {
+    /// The account.
+    pub account: String,
+    /// The interface.
+    pub interface: String,
+    /// The instance, if the flow log names it.
+    pub instance: String,
+    /// From.
+    pub src_ip: String,
+    /// To.
+    pub dst_ip: String,
+    /// The port of the service: the smaller one of both ends.
+    pub port: i64,
+    /// `Inbound`, `Outbound` or `Unknown`.
+    pub direction: String,
+    /// `Allowed` or `Denied`.
+    pub action: String,
+    /// Flows.
+    pub count: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Start of the first one, in milliseconds.
+    pub first: i64,
+    /// Start of the last one.
+    pub last: i64,
+}
+
+/// What there is of a class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// The class.
+    pub class: String,
+    /// Events.
+    pub count: u64,
+    /// Time of the first one, in milliseconds.
+    pub first: i64,
+    /// Time of the last one.
+    pub last: i64,
+}
+
+/// Where events are looked up.
+pub trait Lookup {
+    /// Why it cannot answer.
+    type Error;
+
+    /// Calls, in the order of their times.
+    fn calls(
+        &self,
+        wanted: &Calls,
+        range: Range,
+    ) -> impl Future<Output = Result<Vec<Value>, Self::Error>>;
+
+    /// How keys and names are used, at any time.
+    fn uses(&self, wanted: &Calls) -> impl Future<Output = Result<Vec<Use>, Self::Error>>;
+
+    /// For each address how many principals call from it.
+    fn principals(
+        &self,
+        addresses: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Vec<(String, u64)>, Self::Error>>;
+
+    /// All exports of findings in a range of time, of these accounts if there are any.
+    fn findings(
+        &self,
+        accounts: &BTreeSet<String>,
+        range: Range,
+    ) -> impl Future<Output = Result<Vec<Value>, Self::Error>>;
+
+    /// Flows from or to these addresses, and those of these interfaces and instances.
+    fn flows(
+        &self,
+        addresses: &BTreeSet<String>,
+        range: Range,
+    ) -> impl Future<Output = Result<Vec<Flows>, Self::Error>>;
+
+    /// What there is.
+    fn coverage(&self) -> impl Future<Output = Result<Vec<Coverage>, Self::Error>>;
+
+    /// Queries that were asked, so that anyone can ask them again.
+    fn asked(&self) -> Vec<String>;
+}

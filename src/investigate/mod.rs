@@ -1,0 +1,176 @@
+//! After a finding: who did what, when, from where, with whose credentials, what else was touched.
+//!
+//! ```text
+//! subject.rs: what is asked about -> story.rs: what belongs together, by lookup.rs (lake.rs)
+//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs
+//! ```
+//!
+//! # Input
+//! A subject and a lake.
+//! # Maps to
+//! A [`Report`], the same for the same lake.
+//! # Known gaps
+//! What is unusual is judged by addresses and programs, not by hours and regions.
+//! # Reference
+//! Design section 1.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use parsers::{Filter, Limits, ObjectKey, Rows};
+use serde_json::Value;
+
+mod document;
+mod gaps;
+mod issued;
+pub mod lake;
+pub mod lookup;
+mod report;
+mod stages;
+mod standing;
+mod story;
+mod subject;
+mod text;
+
+pub use document::{Call, Finding};
+pub use report::Report;
+pub use story::time_text;
+pub use subject::Subject;
+
+use crate::{
+    ledger::LedgerError,
+    query::{Lake, QueryError},
+};
+use lake::LakeLookup;
+use lookup::{Calls, Lookup, Range};
+use report::Material;
+use story::{Builder, Kind, Role};
+
+/// An investigation cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InvestigateError {
+    /// The lake cannot be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// What was loaded is not known.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// There is nothing of the subject.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// The newest export of each finding, newest first.
+pub async fn findings(lake: &Lake, range: Range) -> Result<Vec<Finding>, InvestigateError> {
+    let lookup = LakeLookup::new(lake);
+    let builder = Builder::new(&lookup, range, None).await?;
+    let mut seen = BTreeSet::new();
+    let newest = builder.findings().iter().rev();
+    Ok(newest.filter(|finding| seen.insert(finding.uid.clone())).cloned().collect())
+}
+
+/// Investigates. `pasted` is a finding that the lake may not have yet.
+pub async fn investigate(
+    lake: &Lake,
+    subject: &Subject,
+    range: Range,
+    pasted: Option<Finding>,
+) -> Result<Report, InvestigateError> {
+    let lookup = LakeLookup::new(lake);
+    let builder = Builder::new(&lookup, range, pasted).await?;
+    let (story, findings) = builder.follow(subject).await?;
+    let coverage = lookup.coverage().await?;
+    if story.window().is_none() {
+        return Err(InvestigateError::Unknown(unknown(subject, range, &findings)));
+    }
+    let later = match story.window() {
+        Some((since, _)) if !story.calls.is_empty() => {
+            let wanted = Calls {
+                operations: standing::undoing(),
+                accounts: story.accounts(),
+                ..Calls::default()
+            };
+            let range = Range { since, until: MAX_TIME };
+            lookup.calls(&wanted, range).await?.into_iter().filter_map(Call::new).collect()
+        }
+        _ => Vec::new(),
+    };
+    let addresses = story.of(Kind::Address, Role::Suspicious);
+    let flows = lookup.flows(&addresses, range).await?;
+    let mut gaps = gaps::of_ledger(&story, lake.state()).await?;
+    gaps.extend(gaps::of_logs(&story, &coverage));
+    Ok(Report::new(Material {
+        subject: subject.clone(),
+        standing: standing::standing(&story, &later),
+        story: &story,
+        flows,
+        coverage,
+        gaps,
+        queries: lookup.asked(),
+    }))
+}
+
+/// The last time that a row can have: the year 9999.
+pub const MAX_TIME: i64 = 253_402_300_799_999;
+
+/// What was looked for, and what is nearest.
+fn unknown(subject: &Subject, range: Range, findings: &[Finding]) -> String {
+    let since = time_text(range.since.max(0));
+    let until = time_text(range.until.min(MAX_TIME));
+    let mut text = format!(
+        "{} {} is in no call and no finding from {since} until {until}",
+        subject.what(),
+        subject.value()
+    );
+    let distance = |one: &str| datafusion::common::utils::datafusion_strsim::levenshtein(one, subject.value());
+    let mut names: Vec<&str> = findings
+        .iter()
+        .flat_map(|finding| [finding.id(), finding.kind()])
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    names.sort_by_key(|name| (distance(name), *name));
+    if let Some(nearest) = names.first().filter(|name| distance(name) <= 6) {
+        text = format!("{text}; did you mean {nearest}?");
+    }
+    if matches!(subject, Subject::Finding(_)) {
+        text = format!("{text}; --list-findings shows which there are");
+    }
+    text
+}
+
+/// A finding as GuardDuty exports it, as EventBridge, the API and the console show it, or as an OCSF
+/// event; None if it is none of these.
+pub fn pasted(text: &[u8]) -> Option<Finding> {
+    let mut value: Value = serde_json::from_slice(text).ok()?;
+    if value.get("class_uid").is_some() {
+        return Finding::new(value);
+    }
+    if let Some(first) = value.get("Findings").and_then(|all| all.get(0)) {
+        value = first.clone();
+    }
+    let line = serde_json::to_vec(&lower_first(value)).ok()?;
+    let source = parsers::source("guardduty")?;
+    let mut decoder = (source.decoder)(&ObjectKey::new("").into());
+    let bytes = line.len();
+    let limits = Limits { rows: 2, input_bytes: bytes + 1, document_bytes: bytes + 1 };
+    let mut rows = Rows::new(limits, Arc::from([Filter::default()])).with_json();
+    rows.begin_object(0);
+    decoder.decode(&line, true, &mut rows).ok()?;
+    Finding::new(serde_json::from_slice(&rows.take_json()).ok()?)
+}
+
+/// The API writes the names of members with a capital.
+fn lower_first(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let lower = |(name, value): (String, Value)| {
+                let mut chars = name.chars();
+                let first = chars.next().map(|first| first.to_ascii_lowercase());
+                (first.into_iter().chain(chars).collect(), lower_first(value))
+            };
+            Value::Object(members.into_iter().map(lower).collect())
+        }
+        Value::Array(all) => Value::Array(all.into_iter().map(lower_first).collect()),
+        other => other,
+    }
+}

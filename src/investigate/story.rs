@@ -1,0 +1,638 @@
+//! Finds what belongs together: from a subject to calls, from calls to credentials, and back.
+//!
+//! # Input
+//! A subject, and look-ups.
+//! # Maps to
+//! A [`Story`]: entities, links, the calls that belong to it with the reason for each, findings.
+//! # Known gaps
+//! A call counts as unusual where both its address and its program are new for the key. Who uses both
+//! from the instance itself is counted as usual.
+//! # Reference
+//! Issue "Ask the lake": an entity is followed by evidence, and what many share is not followed.
+//!
+//! How it goes: findings that share a key, an instance or an address within an account and a day are
+//! one story. Addresses and keys that a finding names, and whatever those gave out, are suspicious. Of
+//! a key that is somebody's own, only calls from suspicious addresses belong to the story, or calls
+//! that are unlike all that came before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    document::{Call, Finding, Named},
+    issued::{Issued, issued},
+    lookup::{Calls, Lookup, Range, Use},
+    subject::Subject,
+};
+
+/// Principals that may use one address before it is a gateway.
+const SHARED_PRINCIPALS: u64 = 4;
+/// Resources that may be found with one address before it is a scanner.
+const SHARED_RESOURCES: usize = 3;
+/// Findings belong together within this time.
+const NEAR_MS: i64 = 24 * 3_600_000;
+/// Rounds of following, at most.
+const ROUNDS: usize = 24;
+
+/// What kind of thing it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An access key.
+    AccessKey,
+    /// A user, a role, or a session.
+    Principal,
+    /// An address.
+    Address,
+    /// An instance.
+    Instance,
+    /// An interface.
+    Interface,
+    /// Anything else with an ARN.
+    Resource,
+    /// A GuardDuty finding.
+    Finding,
+}
+
+/// How sure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// Unlike what came before; no finding names it.
+    Weak,
+    /// Led there by one step that others could have made too.
+    Medium,
+    /// Named by the subject or a finding, or given out by a call of the story.
+    Strong,
+}
+
+/// Something of the story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    /// What belongs of its calls.
+    pub role: Role,
+    /// Why it is here.
+    pub why: String,
+    /// How sure that is.
+    pub strength: Strength,
+}
+
+/// What belongs to the story of what an entity did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It is only named.
+    Named,
+    /// Many use it: it is not followed.
+    Shared,
+    /// What is unlike its ordinary use.
+    Own,
+    /// All it did.
+    Suspicious,
+}
+
+/// Something led to something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Link {
+    /// Of what.
+    pub from: String,
+    /// To what.
+    pub to: String,
+    /// `named_by`, `used_from`, `gave_out`, `acts_as`, `runs_on`.
+    pub kind: &'static str,
+    /// `metadata.uid` of the event that shows it.
+    pub evidence: String,
+}
+
+/// A call that belongs.
+#[derive(Clone, Debug)]
+pub struct Included {
+    /// The call.
+    pub call: Call,
+    /// Why.
+    pub why: String,
+    /// How sure that is.
+    pub strength: Strength,
+}
+
+/// All that belongs together.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// By kind and value.
+    pub entities: BTreeMap<(Kind, String), Entity>,
+    /// What led to what.
+    pub links: BTreeSet<Link>,
+    /// Calls, by time and uid.
+    pub calls: BTreeMap<(i64, String), Included>,
+    /// The newest export of each finding, by uid.
+    pub findings: BTreeMap<String, Finding>,
+    /// How often each finding was exported.
+    pub exports: BTreeMap<String, u64>,
+    /// Ordinary use of keys of the story.
+    pub usual: Vec<Use>,
+    /// Time of the first call that is known of its keys: the baseline begins there.
+    pub baseline: Option<i64>,
+}
+
+impl Story {
+    /// Accounts of calls and findings.
+    pub fn accounts(&self) -> BTreeSet<String> {
+        let calls = self.calls.values().map(|one| one.call.account().to_owned());
+        let findings = self.findings.values().map(|one| one.account().to_owned());
+        calls.chain(findings).filter(|account| !account.is_empty()).collect()
+    }
+
+    /// Values of a kind, at least in this role.
+    pub fn of(&self, kind: Kind, role: Role) -> BTreeSet<String> {
+        let all = self.entities.iter().filter(|((of, _), entity)| *of == kind && entity.role >= role);
+        all.map(|((_, value), _)| value.clone()).collect()
+    }
+
+    /// From the first to the last of it; None if there is nothing.
+    pub fn window(&self) -> Option<(i64, i64)> {
+        let calls = self.calls.keys().map(|(time, _)| (*time, *time));
+        calls.chain(self.findings.values().map(Finding::window)).reduce(|a, b| {
+            (a.0.min(b.0), a.1.max(b.1))
+        })
+    }
+
+    /// Adds an entity, or raises what is known of it; true if that is new.
+    fn add(&mut self, kind: Kind, value: &str, role: Role, strength: Strength, why: String) -> bool {
+        if value.is_empty() {
+            return false;
+        }
+        let key = (kind, value.to_owned());
+        match self.entities.get_mut(&key) {
+            Some(known) if known.role == Role::Shared || known.role >= role => false,
+            Some(known) => {
+                known.role = role;
+                if known.strength < strength {
+                    (known.strength, known.why) = (strength, why);
+                }
+                true
+            }
+            None => {
+                self.entities.insert(key, Entity { role, why, strength });
+                true
+            }
+        }
+    }
+
+    fn link(&mut self, from: &str, to: &str, kind: &'static str, evidence: &str) {
+        if from != to && !from.is_empty() && !to.is_empty() {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            self.links.insert(Link { from, to, kind, evidence: evidence.to_owned() });
+        }
+    }
+}
+
+/// Builds a story.
+pub struct Builder<'l, L> {
+    lookup: &'l L,
+    range: Range,
+    /// All exports of findings, of any account.
+    findings: Vec<Finding>,
+    story: Story,
+    /// Keys and principals whose use is known.
+    asked: BTreeSet<String>,
+    uses: Vec<Use>,
+}
+
+impl<'l, L: Lookup> Builder<'l, L> {
+    /// Of a range of time. `pasted` is a finding that the lake may not have yet.
+    pub async fn new(lookup: &'l L, range: Range, pasted: Option<Finding>) -> Result<Self, L::Error> {
+        let documents = lookup.findings(&BTreeSet::new(), range).await?;
+        let mut findings: Vec<_> = documents.into_iter().filter_map(Finding::new).collect();
+        findings.extend(pasted);
+        findings.sort_by(|a, b| (a.time, &a.event_uid).cmp(&(b.time, &b.event_uid)));
+        findings.dedup_by(|a, b| a.event_uid == b.event_uid);
+        let (story, asked, uses) = (Story::default(), BTreeSet::new(), Vec::new());
+        Ok(Self { lookup, range, findings, story, asked, uses })
+    }
+
+    /// All exports of findings, by time.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Follows a subject.
+    pub async fn follow(mut self, subject: &Subject) -> Result<(Story, Vec<Finding>), L::Error> {
+        self.start(subject).await?;
+        for _ in 0..ROUNDS {
+            let mut is_new = self.join_findings();
+            self.mark_shared().await?;
+            is_new |= self.follow_calls().await?;
+            is_new |= self.follow_back().await?;
+            if !is_new {
+                break;
+            }
+        }
+        Ok((self.story, self.findings))
+    }
+
+    async fn start(&mut self, subject: &Subject) -> Result<(), L::Error> {
+        let why = || "it is what was asked about".to_owned();
+        let strong = Strength::Strong;
+        match subject {
+            Subject::Finding(id) => {
+                let is_it = |finding: &&Finding| finding.uid == *id || finding.id() == id;
+                if let Some(finding) = self.findings.iter().rfind(is_it).cloned() {
+                    self.add_finding(&finding, why());
+                }
+            }
+            Subject::AccessKey(key) => {
+                self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
+            }
+            Subject::Principal(arn) | Subject::Session(arn) => {
+                self.story.add(Kind::Principal, arn, Role::Own, strong, why());
+            }
+            Subject::Address(address) => {
+                self.story.add(Kind::Address, address, Role::Suspicious, strong, why());
+            }
+            Subject::Instance(id) => {
+                self.story.add(Kind::Instance, id, Role::Named, strong, why());
+            }
+            Subject::Interface(id) => {
+                self.story.add(Kind::Interface, id, Role::Named, strong, why());
+            }
+            Subject::Resource(arn) => {
+                self.story.add(Kind::Resource, arn, Role::Named, strong, why());
+            }
+            Subject::Event(uid) => {
+                let wanted = Calls { uids: [uid.clone()].into(), ..Calls::default() };
+                for call in self.calls(&wanted, self.range).await? {
+                    if let Some(key) = call.key() {
+                        self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
+                    }
+                    self.include(call, why(), strong);
+                }
+            }
+            Subject::Name(name) => {
+                let wanted = Calls { names: [name.clone()].into(), ..Calls::default() };
+                let calls = self.calls(&wanted, self.range).await?;
+                for arn in calls.iter().filter_map(Call::principal).map(str::to_owned).collect::<BTreeSet<_>>() {
+                    self.story.add(Kind::Principal, &arn, Role::Own, strong, why());
+                }
+                let bucket = format!("arn:aws:s3:::{name}");
+                self.story.add(Kind::Resource, &bucket, Role::Named, strong, why());
+            }
+        }
+        Ok(())
+    }
+
+    async fn calls(&self, wanted: &Calls, range: Range) -> Result<Vec<Call>, L::Error> {
+        let documents = self.lookup.calls(wanted, range).await?;
+        let mut calls: Vec<_> = documents.into_iter().filter_map(Call::new).collect();
+        calls.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
+        Ok(calls)
+    }
+
+    /// Adds a finding and what it names.
+    fn add_finding(&mut self, finding: &Finding, why: String) -> bool {
+        let uid = finding.uid.clone();
+        if self.story.findings.contains_key(&uid) {
+            return false;
+        }
+        let exports = self.findings.iter().filter(|one| one.uid == uid);
+        self.story.exports.insert(uid.clone(), exports.count() as u64);
+        self.story.add(Kind::Finding, &uid, Role::Named, Strength::Strong, why);
+        let all = self.findings.iter().filter(|one| one.uid == uid).cloned().collect::<Vec<_>>();
+        for export in all.iter().chain([finding]) {
+            let Named { keys, addresses, instances, interfaces, resources, .. } = export.named();
+            let sets = [
+                (Kind::AccessKey, keys, Role::Own),
+                (Kind::Address, addresses, Role::Suspicious),
+                (Kind::Instance, instances, Role::Named),
+                (Kind::Interface, interfaces, Role::Named),
+                (Kind::Resource, resources, Role::Named),
+            ];
+            for (kind, values, role) in sets {
+                for value in values {
+                    let why = format!("named by the finding {}", finding.kind());
+                    self.story.add(kind, &value, role, Strength::Strong, why);
+                    self.story.link(&uid, &value, "named_by", &export.event_uid);
+                }
+            }
+        }
+        let newest = all.into_iter().last().unwrap_or_else(|| finding.clone());
+        self.story.findings.insert(uid, newest);
+        true
+    }
+
+    /// Findings that share a key, an instance or an address with the story, in an account of it.
+    fn join_findings(&mut self) -> bool {
+        let accounts = self.story.accounts();
+        let window = self.story.window();
+        let is_near = |finding: &Finding| {
+            let (first, last) = finding.window();
+            window.is_none_or(|(from, to)| first <= to + NEAR_MS && last >= from - NEAR_MS)
+        };
+        let is_of_story = |kind, value: &String| {
+            let entity = self.story.entities.get(&(kind, value.clone()));
+            entity.is_some_and(|entity| entity.role != Role::Shared)
+        };
+        let mut joined = Vec::new();
+        for finding in &self.findings {
+            let is_known = self.story.findings.contains_key(&finding.uid);
+            if is_known || !(accounts.is_empty() || accounts.contains(finding.account())) || !is_near(finding) {
+                continue;
+            }
+            let named = finding.named();
+            let names = self.names(finding.account());
+            let sets = [
+                (Kind::AccessKey, &named.keys),
+                (Kind::Instance, &named.instances),
+                (Kind::Address, &named.addresses),
+                (Kind::Interface, &named.interfaces),
+                (Kind::Resource, &named.resources),
+            ];
+            let mut values =
+                sets.iter().flat_map(|(kind, values)| values.iter().map(move |value| (*kind, value)));
+            let common = values
+                .find_map(|(kind, value)| is_of_story(kind, value).then_some(value))
+                .or_else(|| named.names.iter().find(|name| names.contains(*name)));
+            if let Some(common) = common {
+                joined.push((finding.clone(), format!("it names {common} too")));
+            }
+        }
+        let mut is_new = false;
+        for (finding, why) in joined {
+            is_new |= self.add_finding(&finding, why);
+        }
+        is_new
+    }
+
+    /// Names of the users and roles of the story in an account.
+    fn names(&self, account: &str) -> BTreeSet<String> {
+        let arns = self.story.of(Kind::Principal, Role::Own);
+        let of_account = arns.iter().filter(|arn| arn.split(':').nth(4) == Some(account));
+        of_account
+            .filter_map(|arn| {
+                let mut parts = arn.splitn(6, ':').nth(5)?.split('/');
+                match parts.next()? {
+                    "assumed-role" => parts.next(),
+                    _ => parts.next_back(),
+                }
+            })
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Addresses that many use are named, and not followed.
+    async fn mark_shared(&mut self) -> Result<(), L::Error> {
+        let mut addresses = self.story.of(Kind::Address, Role::Suspicious);
+        addresses.retain(|address| self.asked.insert(format!("principals of {address}")));
+        let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for finding in &self.findings {
+            let named = finding.named();
+            for address in addresses.iter().filter(|one| named.addresses.contains(*one)) {
+                let resources = named.instances.iter().chain(&named.keys).chain(&named.resources);
+                found.entry(address).or_default().extend(resources.cloned());
+            }
+        }
+        let counts = self.lookup.principals(&addresses).await?;
+        let mut shared = BTreeMap::new();
+        for (address, principals) in counts {
+            if principals > SHARED_PRINCIPALS {
+                let why = format!("{principals} principals use it, so that it is not followed");
+                shared.insert(address, why);
+            }
+        }
+        for (address, resources) in found {
+            if resources.len() > SHARED_RESOURCES {
+                let why = format!("found with {} things, as a scanner is", resources.len());
+                shared.entry(address.to_owned()).or_insert(why);
+            }
+        }
+        for (address, why) in shared {
+            if let Some(entity) = self.story.entities.get_mut(&(Kind::Address, address)) {
+                entity.role = Role::Shared;
+                entity.why = format!("{}; {why}", entity.why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls that belong to what is known, and what follows from them.
+    async fn follow_calls(&mut self) -> Result<bool, L::Error> {
+        let suspicious = Calls {
+            keys: self.unasked(Kind::AccessKey, Role::Suspicious, "calls of"),
+            addresses: self.unasked(Kind::Address, Role::Suspicious, "calls of"),
+            principals: self.unasked(Kind::Principal, Role::Suspicious, "calls of"),
+            ..Calls::default()
+        };
+        let mut is_new = false;
+        if suspicious != Calls::default() {
+            for call in self.calls(&suspicious, self.range).await? {
+                is_new |= self.judge(call);
+            }
+        }
+        is_new |= self.follow_own().await?;
+        Ok(is_new)
+    }
+
+    /// What of this kind and role was not asked in this way.
+    fn unasked(&mut self, kind: Kind, role: Role, question: &str) -> BTreeSet<String> {
+        let mut values = self.story.of(kind, role);
+        values.retain(|value| self.asked.insert(format!("{question} {value}")));
+        values
+    }
+
+    /// Keys and principals that have an ordinary use: what is unlike it.
+    async fn follow_own(&mut self) -> Result<bool, L::Error> {
+        let keys = self.unasked(Kind::AccessKey, Role::Own, "uses of");
+        let principals = self.unasked(Kind::Principal, Role::Own, "uses of");
+        let asked = Calls { keys, principals, ..Calls::default() };
+        if asked != Calls::default() {
+            let uses = self.lookup.uses(&asked).await?;
+            self.uses.extend(uses);
+            self.uses.sort_by(|a, b| (&a.key, &a.principal, a.first).cmp(&(&b.key, &b.principal, b.first)));
+            self.uses.dedup();
+        }
+        let begin = self.story.window().map(|(first, _)| first);
+        let (odd, usual) = self.split(begin);
+        self.story.baseline = self.uses.iter().map(|one| one.first).min();
+        self.story.usual = usual;
+        let mut wanted = Calls::default();
+        for one in &odd {
+            let id = format!("odd {} {} {} {}", one.key, one.principal, one.address, one.agent);
+            if self.asked.insert(id) {
+                wanted.keys.extend((!one.key.is_empty()).then(|| one.key.clone()));
+                wanted.principals.extend(one.key.is_empty().then(|| one.principal.clone()));
+            }
+        }
+        if wanted == Calls::default() {
+            return Ok(false);
+        }
+        let is_odd: BTreeSet<(&str, &str, &str)> =
+            odd.iter().map(|one| (one.key.as_str(), one.address.as_str(), one.agent.as_str())).collect();
+        let mut is_new = false;
+        for call in self.calls(&wanted, self.range).await? {
+            let who = (call.key().unwrap_or_default(), call.address().unwrap_or_default(), call.agent());
+            if is_odd.contains(&who) {
+                let is_subject = begin.is_none();
+                let (why, strength) = if is_subject {
+                    (format!("by {}, which was asked about", call.who()), Strength::Strong)
+                } else {
+                    let why = "its address and its program are new for this key";
+                    (why.to_owned(), Strength::Weak)
+                };
+                is_new |= self.take(call, why, strength);
+            }
+        }
+        Ok(is_new)
+    }
+
+    /// Uses that are unlike those before the story began, and ordinary ones. Where nothing says when
+    /// it began, all are asked about.
+    fn split(&self, begin: Option<i64>) -> (Vec<Use>, Vec<Use>) {
+        let Some(begin) = begin else { return (self.uses.clone(), Vec::new()) };
+        let mut known: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<String>)> = BTreeMap::new();
+        for one in self.uses.iter().filter(|one| one.first < begin) {
+            let (addresses, agents) = known.entry(owner(one)).or_default();
+            addresses.insert(&one.address);
+            agents.insert(program(&one.agent));
+        }
+        let is_suspicious = |one: &Use| {
+            let role = |kind, value: &str| {
+                self.story.entities.get(&(kind, value.to_owned())).map(|entity| entity.role)
+            };
+            role(Kind::Address, &one.address) == Some(Role::Suspicious)
+                || role(Kind::AccessKey, &one.key) == Some(Role::Suspicious)
+        };
+        let is_odd = |one: &Use| {
+            let Some((addresses, agents)) = known.get(owner(one)) else { return false };
+            one.last >= begin
+                && !one.address.is_empty()
+                && !addresses.contains(one.address.as_str())
+                && !agents.contains(&program(&one.agent))
+        };
+        let rest = self.uses.iter().filter(|one| !is_suspicious(one)).cloned();
+        rest.partition(is_odd)
+    }
+
+    /// Takes a call that somebody or something suspicious has made.
+    fn judge(&mut self, call: Call) -> bool {
+        let entity = |kind, value: Option<&str>| {
+            let value = value?;
+            let entity = self.story.entities.get(&(kind, value.to_owned()))?;
+            (entity.role == Role::Suspicious).then(|| (value.to_owned(), entity.clone()))
+        };
+        let by_key = entity(Kind::AccessKey, call.key()).map(|found| ("with", found));
+        let by_arn = || {
+            entity(Kind::Principal, call.arn())
+                .or_else(|| entity(Kind::Principal, call.principal()))
+                .map(|found| ("by", found))
+        };
+        let by_address = || entity(Kind::Address, call.address()).map(|found| ("from", found));
+        let Some((how, (value, entity))) = by_key.or_else(by_arn).or_else(by_address) else {
+            return false;
+        };
+        let why = format!("{how} {value}: {}", entity.why);
+        self.take(call, why, entity.strength)
+    }
+
+    /// Includes a call and follows it: its key, its address, what it gave out.
+    fn take(&mut self, call: Call, why: String, strength: Strength) -> bool {
+        let mut is_new = false;
+        let uid = call.uid.clone();
+        let name = format!("{} at {}", call.operation(), time_text(call.time));
+        if let Some(key) = call.key() {
+            let why = format!("it signed {name}");
+            is_new |= self.story.add(Kind::AccessKey, key, Role::Own, strength, why);
+            if let Some(address) = call.address() {
+                self.story.link(key, address, "used_from", &uid);
+            }
+        }
+        if let Some(arn) = call.principal() {
+            self.story.add(Kind::Principal, arn, Role::Named, strength, format!("it made {name}"));
+            self.story.link(call.key().unwrap_or_default(), arn, "acts_as", &uid);
+        }
+        if let Some(instance) = instance_of(&call) {
+            self.story.add(Kind::Instance, instance, Role::Named, strength, format!("its role made {name}"));
+            self.story.link(instance, call.key().unwrap_or_default(), "runs_on", &uid);
+        }
+        if let Some(address) = call.address().filter(|address| is_public(address)) {
+            let lower = strength.min(Strength::Medium);
+            let why = format!("{name} came from it");
+            is_new |= self.story.add(Kind::Address, address, Role::Suspicious, lower, why);
+        }
+        if let Some(Issued { key, principal, .. }) = issued(&call) {
+            let by = format!("given out by {name}");
+            let source = call.key().or(call.arn()).unwrap_or_default().to_owned();
+            for (kind, value) in [(Kind::AccessKey, key), (Kind::Principal, principal)] {
+                let Some(value) = value else { continue };
+                is_new |= self.story.add(kind, &value, Role::Suspicious, strength, by.clone());
+                self.story.link(&source, &value, "gave_out", &uid);
+            }
+        }
+        is_new | self.include(call, why, strength)
+    }
+
+    fn include(&mut self, call: Call, why: String, strength: Strength) -> bool {
+        let key = (call.time, call.uid.clone());
+        let is_new = !self.story.calls.contains_key(&key);
+        if is_new {
+            self.story.calls.insert(key, Included { call, why, strength });
+        }
+        is_new
+    }
+
+    /// Back to who gave out the keys of the story.
+    async fn follow_back(&mut self) -> Result<bool, L::Error> {
+        let issued_keys = self.unasked(Kind::AccessKey, Role::Own, "issuer of");
+        if issued_keys.is_empty() {
+            return Ok(false);
+        }
+        let wanted = Calls { issued: issued_keys, ..Calls::default() };
+        let mut is_new = false;
+        for call in self.calls(&wanted, self.range).await? {
+            let Some(Issued { key: Some(key), .. }) = issued(&call) else { continue };
+            // What a service asks for an instance or a function leads to nobody.
+            if call.text("actor.user.type") == Some("AWSService") {
+                self.story.link(call.who(), &key, "gave_out", &call.uid);
+                continue;
+            }
+            let source = call.key().or(call.arn()).unwrap_or_default().to_owned();
+            self.story.link(&source, &key, "gave_out", &call.uid);
+            let why = format!("it gave out {key}");
+            if let Some(source) = call.key() {
+                let why = format!("it was used to make {key}");
+                is_new |= self.story.add(Kind::AccessKey, source, Role::Own, Strength::Medium, why);
+            }
+            is_new |= self.include(call, why, Strength::Medium);
+        }
+        Ok(is_new)
+    }
+}
+
+/// A use belongs to a key, or to a principal without one.
+fn owner(one: &Use) -> &str {
+    if one.key.is_empty() { &one.principal } else { &one.key }
+}
+
+/// What calls, without its version and what it runs on.
+fn program(agent: &str) -> String {
+    let name = agent.split([' ', '/']).next().unwrap_or_default();
+    name.trim_start_matches('[').to_ascii_lowercase()
+}
+
+/// The instance whose role a session is of: its name is the id of the instance.
+fn instance_of(call: &Call) -> Option<&str> {
+    let session = call.arn()?.rsplit('/').next()?;
+    (session.starts_with("i-") && session.len() >= 10).then_some(session)
+}
+
+/// An address that belongs to one place of the internet.
+fn is_public(address: &str) -> bool {
+    match address.parse() {
+        Ok(std::net::IpAddr::V4(ip)) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
+        Ok(std::net::IpAddr::V6(ip)) => {
+            !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
+        }
+        Err(_) => false,
+    }
+}
+
+/// A time as text.
+pub fn time_text(ms: i64) -> String {
+    String::from_utf8_lossy(&parsers::time::datetime(ms)).into_owned()
+}
