@@ -24,7 +24,10 @@ use super::{interruptible, load::parse_time, print};
 use crate::{
     config::{LakeArgs, SizeArgs},
     investigate::{self, Finding, MAX_TIME, Report, Subject, lookup::Range, time_text},
-    query::{Lake, Limits, output::{Format, Output}},
+    query::{
+        Lake, Limits,
+        output::{Format, Output},
+    },
 };
 
 /// How the answer is written.
@@ -99,7 +102,9 @@ impl Investigate {
             return self.list(&lake, range).await;
         }
         let subject = match (&self.subject, &pasted) {
-            (Some(text), _) => Subject::of(text).context("what? give a finding, a key, an address")?,
+            (Some(text), _) => {
+                Subject::of(text).context("what? give a finding, a key, an address")?
+            }
             (None, Some(finding)) => Subject::Finding(finding.uid.clone()),
             (None, None) => {
                 let newest = investigate::findings(&lake, range).await?;
@@ -148,7 +153,8 @@ impl Investigate {
         if path.as_os_str() == "-" {
             io::stdin().read_to_end(&mut text).context("cannot read the finding from stdin")?;
         } else {
-            text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            text =
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         }
         let found = investigate::pasted(&text).context(
             "that is no GuardDuty finding: give its JSON as the console, the API or EventBridge has it",
@@ -187,8 +193,22 @@ impl Investigate {
 fn timeline_csv(report: &Report) -> anyhow::Result<Vec<u8>> {
     let rows = report.timeline.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
     let names = [
-        "time", "uid", "class", "what", "who", "key", "from", "account", "account_name", "region",
-        "resource", "outcome", "stage", "why", "strength", "log_name",
+        "time",
+        "uid",
+        "class",
+        "what",
+        "who",
+        "key",
+        "from",
+        "account",
+        "account_name",
+        "region",
+        "resource",
+        "outcome",
+        "stage",
+        "why",
+        "strength",
+        "log_name",
     ];
     let columns = names.map(|name| {
         let cells = rows.iter().map(|row| row[name].as_str());

@@ -94,9 +94,10 @@ pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
     {
         gaps.push(silent("no address is known: flows are not joined in"));
     }
-    let has_data = story.calls.values().any(|one| {
-        one.call.text("metadata.product.feature.name") == Some("Data")
-    });
+    let has_data = story
+        .calls
+        .values()
+        .any(|one| one.call.text("metadata.product.feature.name") == Some("Data"));
     if !has_data && !story.calls.is_empty() {
         gaps.push(silent(
             "no data events are among the calls: reads of objects, items and secrets' contents may \

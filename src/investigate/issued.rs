@@ -43,9 +43,8 @@ pub fn issued(call: &Call) -> Option<Issued> {
         return None;
     }
     let own = |text: Option<&str>| text.map(str::to_owned);
-    let session_key = call
-        .text("session.credential_uid")
-        .or_else(|| call.answered("credentials.accessKeyId"));
+    let session_key =
+        call.text("session.credential_uid").or_else(|| call.answered("credentials.accessKeyId"));
     let issued = match call.operation() {
         "CreateAccessKey" => Issued {
             key: own(call.answered("accessKey.accessKeyId")),
@@ -77,9 +76,9 @@ pub fn issued(call: &Call) -> Option<Issued> {
         },
         _ => Issued {
             key: own(session_key),
-            principal: own(
-                call.text("session.uid").or_else(|| call.answered("assumedRoleUser.arn")),
-            ),
+            principal: own(call
+                .text("session.uid")
+                .or_else(|| call.answered("assumedRoleUser.arn"))),
             expires: own(call.answered("credentials.expiration")),
         },
     };

@@ -17,7 +17,10 @@ use arrow::{
 };
 use serde_json::Value;
 
-use super::lookup::{Calls, Coverage, Flows, Lookup, Range, Use};
+use super::{
+    MAX_TIME,
+    lookup::{Calls, Coverage, Flows, Lookup, Range, Sender, Use},
+};
 use crate::query::{Lake, QueryError, literal};
 
 /// The classes of calls.
@@ -100,24 +103,27 @@ impl Lookup for LakeLookup<'_> {
         Ok(uses)
     }
 
-    async fn principals(
+    async fn senders(
         &self,
         addresses: &BTreeSet<String>,
-    ) -> Result<Vec<(String, u64)>, QueryError> {
+    ) -> Result<Vec<(String, Sender)>, QueryError> {
         let Some(condition) = among("src_ip", addresses) else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT src_ip, count(DISTINCT coalesce(session_issuer, actor_arn, actor_id)) AS principals\n\
-             FROM events\nWHERE {condition}\n  \
-             AND class IN ('api_activity', 'account_change', 'authentication')\n\
+            "SELECT src_ip,\n  \
+             count(DISTINCT coalesce(session_issuer, actor_arn, actor_id)) AS principals,\n  \
+             count(DISTINCT interface_uid) FILTER (WHERE operation = 'Denied') AS refused_by\n\
+             FROM events\nWHERE {condition}\n  AND class <> 'detection_finding'\n\
              GROUP BY 1\nORDER BY 1"
         );
-        let mut counts = Vec::new();
+        let mut senders = Vec::new();
         for batch in self.ask(sql).await? {
             let cells = Cells::new(&batch)?;
-            let count = |row| (cells.text(0, row), cells.number(1, row) as u64);
-            counts.extend((0..batch.num_rows()).map(count));
+            senders.extend((0..batch.num_rows()).map(|row| {
+                let count = |column| cells.number(column, row) as u64;
+                (cells.text(0, row), Sender { principals: count(1), refused_by: count(2) })
+            }));
         }
-        Ok(counts)
+        Ok(senders)
     }
 
     async fn findings(
@@ -125,10 +131,8 @@ impl Lookup for LakeLookup<'_> {
         accounts: &BTreeSet<String>,
         range: Range,
     ) -> Result<Vec<Value>, QueryError> {
-        let mut sql = format!(
-            "SELECT {EXCLUDE} FROM detection_finding\nWHERE {}",
-            within("time_dt", range)
-        );
+        let mut sql =
+            format!("SELECT {EXCLUDE} FROM detection_finding\nWHERE {}", within("time_dt", range));
         if let Some(condition) = among("cloud.account.uid", accounts) {
             sql = format!("{sql}\n  AND {condition}");
         }
@@ -143,12 +147,13 @@ impl Lookup for LakeLookup<'_> {
         let any = any([among("src_ip", addresses), among("dst_ip", addresses)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT account, interface_uid, instance_uid, src_ip, dst_ip,\n  \
-             least(src_port, dst_port) AS port, direction, operation AS action,\n  \
+            "SELECT account, interface_uid, instance_uid, src_ip, dst_ip, direction,\n  \
+             operation AS action,\n  \
+             array_join(array_sort(array_agg(DISTINCT least(src_port, dst_port))), ' ') AS ports,\n  \
              count(*) AS flows, sum(packets) AS packets, sum(bytes) AS bytes,\n  \
              min(time) AS first, max(time) AS last\nFROM events\n\
              WHERE ({condition})\n  AND class = 'network_activity'\n  AND {}\n\
-             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8\nORDER BY 12, 1, 2, 4, 5, 6, 7, 8",
+             GROUP BY 1, 2, 3, 4, 5, 6, 7\nORDER BY 12, 1, 2, 4, 5, 6, 7",
             within("time", range)
         );
         let mut flows = Vec::new();
@@ -160,9 +165,9 @@ impl Lookup for LakeLookup<'_> {
                 instance: cells.text(2, row),
                 src_ip: cells.text(3, row),
                 dst_ip: cells.text(4, row),
-                port: cells.number(5, row),
-                direction: cells.text(6, row),
-                action: cells.text(7, row),
+                direction: cells.text(5, row),
+                action: cells.text(6, row),
+                ports: ports(&cells.text(7, row)),
                 count: cells.number(8, row) as u64,
                 packets: cells.number(9, row) as u64,
                 bytes: cells.number(10, row) as u64,
@@ -180,6 +185,12 @@ impl Lookup for LakeLookup<'_> {
     fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The first ports of a list.
+fn ports(text: &str) -> Vec<i64> {
+    const SHOWN: usize = 8;
+    text.split(' ').filter_map(|port| port.parse().ok()).take(SHOWN).collect()
 }
 
 /// What a class has of this; None if it can have nothing.
@@ -212,9 +223,10 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
             None => operations,
         }
     });
-    let of_role = wanted.names.iter().map(|name| {
-        Some(format!("actor.session.issuer LIKE {}", literal(&format!("%/{name}"))))
-    });
+    let of_role = wanted
+        .names
+        .iter()
+        .map(|name| Some(format!("actor.session.issuer LIKE {}", literal(&format!("%/{name}")))));
     any([
         among("actor.user.credential_uid", &wanted.keys),
         among("src_endpoint.ip", &wanted.addresses),
@@ -246,13 +258,16 @@ fn among(column: &str, values: &BTreeSet<String>) -> Option<String> {
     })
 }
 
+/// A condition on a time; what is before and after everything is not said.
 fn within(column: &str, range: Range) -> String {
-    let timestamp = |ms| {
+    let bound = |op: &str, ms| {
         let text = String::from_utf8_lossy(&parsers::time::datetime(ms)).replace('T', " ");
-        format!("TIMESTAMP '{}'", text.trim_end_matches('Z'))
+        format!("{column} {op} TIMESTAMP '{}'", text.trim_end_matches('Z'))
     };
-    let (since, until) = (timestamp(range.since), timestamp(range.until));
-    format!("{column} >= {since} AND {column} <= {until}")
+    let since = (range.since > 0).then(|| bound(">=", range.since));
+    let until = (range.until < MAX_TIME).then(|| bound("<=", range.until));
+    let bounds: Vec<String> = since.into_iter().chain(until).collect();
+    if bounds.is_empty() { format!("{column} IS NOT NULL") } else { bounds.join(" AND ") }
 }
 
 /// Rows as JSON objects, nulls left out.

@@ -65,6 +65,15 @@ pub struct Use {
     pub last: i64,
 }
 
+/// How many have to do with an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// Principals that call from it.
+    pub principals: u64,
+    /// Interfaces whose flows from it are denied.
+    pub refused_by: u64,
+}
+
 /// Flows between two addresses over one interface, in one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flows {
@@ -78,8 +87,8 @@ pub struct Flows {
     pub src_ip: String,
     /// To.
     pub dst_ip: String,
-    /// The port of the service: the smaller one of both ends.
-    pub port: i64,
+    /// Ports of the service, the smaller one of both ends: the first of them, in order.
+    pub ports: Vec<i64>,
     /// `Inbound`, `Outbound` or `Unknown`.
     pub direction: String,
     /// `Allowed` or `Denied`.
@@ -124,11 +133,11 @@ pub trait Lookup {
     /// How keys and names are used, at any time.
     fn uses(&self, wanted: &Calls) -> impl Future<Output = Result<Vec<Use>, Self::Error>>;
 
-    /// For each address how many principals call from it.
-    fn principals(
+    /// For each address how many have to do with it; none for those that nothing is known of.
+    fn senders(
         &self,
         addresses: &BTreeSet<String>,
-    ) -> impl Future<Output = Result<Vec<(String, u64)>, Self::Error>>;
+    ) -> impl Future<Output = Result<Vec<(String, Sender)>, Self::Error>>;
 
     /// All exports of findings in a range of time, of these accounts if there are any.
     fn findings(

@@ -121,7 +121,8 @@ fn unknown(subject: &Subject, range: Range, findings: &[Finding]) -> String {
         subject.what(),
         subject.value()
     );
-    let distance = |one: &str| datafusion::common::utils::datafusion_strsim::levenshtein(one, subject.value());
+    let distance =
+        |one: &str| datafusion::common::utils::datafusion_strsim::levenshtein(one, subject.value());
     let mut names: Vec<&str> = findings
         .iter()
         .flat_map(|finding| [finding.id(), finding.kind()])

@@ -414,7 +414,8 @@ fn blast_radius(story: &Story) -> BlastRadius {
         }
         radius.bytes_out += call.bytes_out();
         let activity = super::document::at(&call.document, "activity_id").and_then(Value::as_i64);
-        let is_delete = ["Delete", "Terminate"].iter().any(|verb| call.operation().starts_with(verb));
+        let is_delete =
+            ["Delete", "Terminate"].iter().any(|verb| call.operation().starts_with(verb));
         let set = match activity {
             _ if is_data_read(call) => &mut radius.read,
             _ if call.is_read() || call.text("class_name") == Some("Authentication") => continue,

@@ -152,7 +152,10 @@ pub fn stage(call: &Call) -> &'static str {
     match known {
         Some((tactic, _)) => tactic,
         None if call.is_read() => "Discovery",
-        None if ["Delete", "Terminate", "Schedule"].iter().any(|verb| operation.starts_with(verb)) => {
+        None if ["Delete", "Terminate", "Schedule"]
+            .iter()
+            .any(|verb| operation.starts_with(verb)) =>
+        {
             "Impact"
         }
         None => "Execution",

@@ -20,14 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     document::{Call, Finding, Named},
     issued::{Issued, issued},
-    lookup::{Calls, Lookup, Range, Use},
+    lookup::{Calls, Lookup, Range, Sender, Use},
     subject::Subject,
 };
 
 /// Principals that may use one address before it is a gateway.
 const SHARED_PRINCIPALS: u64 = 4;
-/// Resources that may be found with one address before it is a scanner.
-const SHARED_RESOURCES: usize = 3;
+/// Interfaces that may refuse one address before it is a scanner.
+const SHARED_INTERFACES: u64 = 3;
 /// Findings belong together within this time.
 const NEAR_MS: i64 = 24 * 3_600_000;
 /// Rounds of following, at most.
@@ -142,20 +142,28 @@ impl Story {
 
     /// Values of a kind, at least in this role.
     pub fn of(&self, kind: Kind, role: Role) -> BTreeSet<String> {
-        let all = self.entities.iter().filter(|((of, _), entity)| *of == kind && entity.role >= role);
+        let all =
+            self.entities.iter().filter(|((of, _), entity)| *of == kind && entity.role >= role);
         all.map(|((_, value), _)| value.clone()).collect()
     }
 
     /// From the first to the last of it; None if there is nothing.
     pub fn window(&self) -> Option<(i64, i64)> {
         let calls = self.calls.keys().map(|(time, _)| (*time, *time));
-        calls.chain(self.findings.values().map(Finding::window)).reduce(|a, b| {
-            (a.0.min(b.0), a.1.max(b.1))
-        })
+        calls
+            .chain(self.findings.values().map(Finding::window))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Adds an entity, or raises what is known of it; true if that is new.
-    fn add(&mut self, kind: Kind, value: &str, role: Role, strength: Strength, why: String) -> bool {
+    fn add(
+        &mut self,
+        kind: Kind,
+        value: &str,
+        role: Role,
+        strength: Strength,
+        why: String,
+    ) -> bool {
         if value.is_empty() {
             return false;
         }
@@ -194,18 +202,24 @@ pub struct Builder<'l, L> {
     /// Keys and principals whose use is known.
     asked: BTreeSet<String>,
     uses: Vec<Use>,
+    /// Addresses, and how many have to do with each.
+    senders: BTreeMap<String, Sender>,
 }
 
 impl<'l, L: Lookup> Builder<'l, L> {
     /// Of a range of time. `pasted` is a finding that the lake may not have yet.
-    pub async fn new(lookup: &'l L, range: Range, pasted: Option<Finding>) -> Result<Self, L::Error> {
+    pub async fn new(
+        lookup: &'l L,
+        range: Range,
+        pasted: Option<Finding>,
+    ) -> Result<Self, L::Error> {
         let documents = lookup.findings(&BTreeSet::new(), range).await?;
         let mut findings: Vec<_> = documents.into_iter().filter_map(Finding::new).collect();
         findings.extend(pasted);
         findings.sort_by(|a, b| (a.time, &a.event_uid).cmp(&(b.time, &b.event_uid)));
         findings.dedup_by(|a, b| a.event_uid == b.event_uid);
         let (story, asked, uses) = (Story::default(), BTreeSet::new(), Vec::new());
-        Ok(Self { lookup, range, findings, story, asked, uses })
+        Ok(Self { lookup, range, findings, story, asked, uses, senders: BTreeMap::new() })
     }
 
     /// All exports of findings, by time.
@@ -253,9 +267,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
             Subject::Interface(id) => {
                 self.story.add(Kind::Interface, id, Role::Named, strong, why());
             }
-            Subject::Resource(arn) => {
-                self.story.add(Kind::Resource, arn, Role::Named, strong, why());
-            }
+            Subject::Resource(arn) => self.start_resource(arn, &why()).await?,
             Subject::Event(uid) => {
                 let wanted = Calls { uids: [uid.clone()].into(), ..Calls::default() };
                 for call in self.calls(&wanted, self.range).await? {
@@ -268,11 +280,35 @@ impl<'l, L: Lookup> Builder<'l, L> {
             Subject::Name(name) => {
                 let wanted = Calls { names: [name.clone()].into(), ..Calls::default() };
                 let calls = self.calls(&wanted, self.range).await?;
-                for arn in calls.iter().filter_map(Call::principal).map(str::to_owned).collect::<BTreeSet<_>>() {
+                for arn in calls
+                    .iter()
+                    .filter_map(Call::principal)
+                    .map(str::to_owned)
+                    .collect::<BTreeSet<_>>()
+                {
                     self.story.add(Kind::Principal, &arn, Role::Own, strong, why());
                 }
-                let bucket = format!("arn:aws:s3:::{name}");
-                self.story.add(Kind::Resource, &bucket, Role::Named, strong, why());
+                if calls.is_empty() {
+                    self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a resource: what was changed about it, and the keys that were used on it, for findings that
+    /// name them.
+    async fn start_resource(&mut self, arn: &str, why: &str) -> Result<(), L::Error> {
+        let wanted = Calls { resources: [arn.to_owned()].into(), ..Calls::default() };
+        let calls = self.calls(&wanted, self.range).await?;
+        self.story.add(Kind::Resource, arn, Role::Named, Strength::Strong, why.to_owned());
+        for call in calls {
+            if let Some(key) = call.key() {
+                let why = format!("it was used on {arn}");
+                self.story.add(Kind::AccessKey, key, Role::Named, Strength::Weak, why);
+            }
+            if !call.is_read() {
+                self.include(call, format!("it is about {arn}"), Strength::Weak);
             }
         }
         Ok(())
@@ -332,7 +368,10 @@ impl<'l, L: Lookup> Builder<'l, L> {
         let mut joined = Vec::new();
         for finding in &self.findings {
             let is_known = self.story.findings.contains_key(&finding.uid);
-            if is_known || !(accounts.is_empty() || accounts.contains(finding.account())) || !is_near(finding) {
+            if is_known
+                || !(accounts.is_empty() || accounts.contains(finding.account()))
+                || !is_near(finding)
+            {
                 continue;
             }
             let named = finding.named();
@@ -344,8 +383,9 @@ impl<'l, L: Lookup> Builder<'l, L> {
                 (Kind::Interface, &named.interfaces),
                 (Kind::Resource, &named.resources),
             ];
-            let mut values =
-                sets.iter().flat_map(|(kind, values)| values.iter().map(move |value| (*kind, value)));
+            let mut values = sets
+                .iter()
+                .flat_map(|(kind, values)| values.iter().map(move |value| (*kind, value)));
             let common = values
                 .find_map(|(kind, value)| is_of_story(kind, value).then_some(value))
                 .or_else(|| named.names.iter().find(|name| names.contains(*name)));
@@ -378,37 +418,41 @@ impl<'l, L: Lookup> Builder<'l, L> {
 
     /// Addresses that many use are named, and not followed.
     async fn mark_shared(&mut self) -> Result<(), L::Error> {
-        let mut addresses = self.story.of(Kind::Address, Role::Suspicious);
-        addresses.retain(|address| self.asked.insert(format!("principals of {address}")));
-        let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for finding in &self.findings {
-            let named = finding.named();
-            for address in addresses.iter().filter(|one| named.addresses.contains(*one)) {
-                let resources = named.instances.iter().chain(&named.keys).chain(&named.resources);
-                found.entry(address).or_default().extend(resources.cloned());
-            }
-        }
-        let counts = self.lookup.principals(&addresses).await?;
-        let mut shared = BTreeMap::new();
-        for (address, principals) in counts {
-            if principals > SHARED_PRINCIPALS {
-                let why = format!("{principals} principals use it, so that it is not followed");
-                shared.insert(address, why);
-            }
-        }
-        for (address, resources) in found {
-            if resources.len() > SHARED_RESOURCES {
-                let why = format!("found with {} things, as a scanner is", resources.len());
-                shared.entry(address.to_owned()).or_insert(why);
-            }
-        }
-        for (address, why) in shared {
+        let addresses = self.story.of(Kind::Address, Role::Suspicious);
+        for (address, why) in self.shared(&addresses).await? {
             if let Some(entity) = self.story.entities.get_mut(&(Kind::Address, address)) {
                 entity.role = Role::Shared;
                 entity.why = format!("{}; {why}", entity.why);
             }
         }
         Ok(())
+    }
+
+    /// Those that many use, or that look at many: why they are not followed. Each is asked once.
+    async fn shared(
+        &mut self,
+        addresses: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, String>, L::Error> {
+        let is_new = |address: &&String| !self.senders.contains_key(*address);
+        let new: BTreeSet<String> = addresses.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            let known = self.lookup.senders(&new).await?;
+            self.senders.extend(new.iter().map(|address| (address.clone(), Sender::default())));
+            self.senders.extend(known);
+        }
+        let mut shared = BTreeMap::new();
+        for address in addresses {
+            let Sender { principals, refused_by } = self.senders[address];
+            let why = if principals > SHARED_PRINCIPALS {
+                format!("{principals} principals use it, so that it is not followed")
+            } else if refused_by > SHARED_INTERFACES {
+                format!("{refused_by} interfaces refused it, as a scanner; it is not followed")
+            } else {
+                continue;
+            };
+            shared.insert(address.clone(), why);
+        }
+        Ok(shared)
     }
 
     /// Calls that belong to what is known, and what follows from them.
@@ -444,11 +488,25 @@ impl<'l, L: Lookup> Builder<'l, L> {
         if asked != Calls::default() {
             let uses = self.lookup.uses(&asked).await?;
             self.uses.extend(uses);
-            self.uses.sort_by(|a, b| (&a.key, &a.principal, a.first).cmp(&(&b.key, &b.principal, b.first)));
+            self.uses.sort_by(|a, b| {
+                (&a.key, &a.principal, a.first).cmp(&(&b.key, &b.principal, b.first))
+            });
             self.uses.dedup();
         }
         let begin = self.story.window().map(|(first, _)| first);
-        let (odd, usual) = self.split(begin);
+        let (mut odd, mut usual) = self.split(begin);
+        if begin.is_some() {
+            let addresses = odd.iter().map(|one| one.address.clone()).collect();
+            let shared = self.shared(&addresses).await?;
+            for (address, why) in &shared {
+                let why = format!("a key of the story was used from it; {why}");
+                self.story.add(Kind::Address, address, Role::Shared, Strength::Weak, why);
+            }
+            let (common, own) = odd.into_iter().partition(|one| shared.contains_key(&one.address));
+            let common: Vec<Use> = common;
+            usual.extend(common);
+            odd = own;
+        }
         self.story.baseline = self.uses.iter().map(|one| one.first).min();
         self.story.usual = usual;
         let mut wanted = Calls::default();
@@ -462,11 +520,14 @@ impl<'l, L: Lookup> Builder<'l, L> {
         if wanted == Calls::default() {
             return Ok(false);
         }
-        let is_odd: BTreeSet<(&str, &str, &str)> =
-            odd.iter().map(|one| (one.key.as_str(), one.address.as_str(), one.agent.as_str())).collect();
+        let is_odd: BTreeSet<(&str, &str, &str)> = odd
+            .iter()
+            .map(|one| (one.key.as_str(), one.address.as_str(), one.agent.as_str()))
+            .collect();
         let mut is_new = false;
         for call in self.calls(&wanted, self.range).await? {
-            let who = (call.key().unwrap_or_default(), call.address().unwrap_or_default(), call.agent());
+            let who =
+                (call.key().unwrap_or_default(), call.address().unwrap_or_default(), call.agent());
             if is_odd.contains(&who) {
                 let is_subject = begin.is_none();
                 let (why, strength) = if is_subject {
@@ -547,10 +608,18 @@ impl<'l, L: Lookup> Builder<'l, L> {
             self.story.link(call.key().unwrap_or_default(), arn, "acts_as", &uid);
         }
         if let Some(instance) = instance_of(&call) {
-            self.story.add(Kind::Instance, instance, Role::Named, strength, format!("its role made {name}"));
+            self.story.add(
+                Kind::Instance,
+                instance,
+                Role::Named,
+                strength,
+                format!("its role made {name}"),
+            );
             self.story.link(instance, call.key().unwrap_or_default(), "runs_on", &uid);
         }
-        if let Some(address) = call.address().filter(|address| is_public(address)) {
+        // What is only unusual does not make others suspicious.
+        let address = call.address().filter(|address| is_public(address));
+        if let Some(address) = address.filter(|_| strength > Strength::Weak) {
             let lower = strength.min(Strength::Medium);
             let why = format!("{name} came from it");
             is_new |= self.story.add(Kind::Address, address, Role::Suspicious, lower, why);
@@ -624,7 +693,9 @@ fn instance_of(call: &Call) -> Option<&str> {
 /// An address that belongs to one place of the internet.
 fn is_public(address: &str) -> bool {
     match address.parse() {
-        Ok(std::net::IpAddr::V4(ip)) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
+        Ok(std::net::IpAddr::V4(ip)) => {
+            !(ip.is_private() || ip.is_loopback() || ip.is_link_local())
+        }
         Ok(std::net::IpAddr::V6(ip)) => {
             !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
         }

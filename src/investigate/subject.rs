@@ -152,10 +152,7 @@ mod tests {
             ("arn:aws:sts::111122223333:assumed-role/deploy/alice", "session"),
             ("arn:aws:s3:::exports", "resource"),
             ("eb2404c47a0c3f3cb548d2abde603561", "finding"),
-            (
-                "arn:aws:guardduty:eu-west-1:111122223333:detector/12/finding/eb24",
-                "finding",
-            ),
+            ("arn:aws:guardduty:eu-west-1:111122223333:detector/12/finding/eb24", "finding"),
             ("d07350f8-2c83-4748-8307-436476d59984", "event"),
             ("svc-deploy", "name"),
         ] {

@@ -143,7 +143,8 @@ impl Report {
     }
 
     fn write_head(&self, out: &mut String) {
-        let _ = writeln!(out, "subject   {} {}", self.subject.what(), printable(self.subject.value()));
+        let _ =
+            writeln!(out, "subject   {} {}", self.subject.what(), printable(self.subject.value()));
         for finding in &self.findings {
             let sample = if finding.is_sample { " (SAMPLE)" } else { "" };
             let _ = writeln!(
@@ -171,9 +172,13 @@ impl Report {
     fn write_standing(&self, out: &mut String) {
         section(out, "still standing (from logs: verify live)");
         for row in &self.still_standing {
-            let until = row.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
-            let used =
-                row.last_used.as_ref().map(|used| format!(", last used {used}")).unwrap_or_default();
+            let until =
+                row.until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+            let used = row
+                .last_used
+                .as_ref()
+                .map(|used| format!(", last used {used}"))
+                .unwrap_or_default();
             let _ = writeln!(
                 out,
                 "{} {}  account {} {}  since {}{until}{used}  undo: {}",
@@ -212,17 +217,18 @@ impl Report {
         section(out, "network");
         for row in self.network.iter().take(ROWS) {
             let flows = &row.flows;
+            let ports: Vec<String> = flows.ports.iter().map(ToString::to_string).collect();
             let _ = writeln!(
                 out,
-                "{}  {} -> {}  port {}  {} {}  {} flows, {} bytes  {} {}",
+                "{}  {} -> {}  {} {}  {} flows, {} bytes  ports {}  {} {}",
                 row.first_time,
                 flows.src_ip,
                 flows.dst_ip,
-                flows.port,
                 flows.direction,
                 flows.action,
                 flows.count,
                 flows.bytes,
+                ports.join(" "),
                 flows.account,
                 flows.interface
             );
@@ -270,4 +276,3 @@ fn cut(out: &mut String, rows: usize) {
 fn printable_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
-

@@ -23,6 +23,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use arrow::array::RecordBatch;
 use datafusion::{
     config::{ConfigOptions, Dialect},
     dataframe::DataFrame,
@@ -39,7 +40,6 @@ use datafusion::{
         },
     },
 };
-use arrow::array::RecordBatch;
 use parsers::ocsf::{CLASSES, Class};
 
 use crate::{

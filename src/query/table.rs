@@ -115,7 +115,8 @@ impl ClassTable {
             let Some((first, last)) = times(&footer) else { continue };
             let count = footer.file_metadata().num_rows() as u64;
             let class = || self.class.name.to_owned();
-            let all = coverage.get_or_insert_with(|| Coverage { class: class(), count: 0, first, last });
+            let all =
+                coverage.get_or_insert_with(|| Coverage { class: class(), count: 0, first, last });
             all.count += count;
             (all.first, all.last) = (all.first.min(first), all.last.max(last));
         }
