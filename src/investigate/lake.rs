@@ -25,6 +25,8 @@ use crate::query::{Lake, QueryError, literal};
 
 /// The classes of calls.
 const CALLS: [&str; 3] = ["api_activity", "account_change", "authentication"];
+/// Flows to new ends that are shown.
+const MAX_NEW_FLOWS: usize = 50;
 const EXCLUDE: &str = "* EXCLUDE (region, accountid, eventday)";
 
 /// A lake that is asked.
@@ -54,6 +56,41 @@ impl<'l> LakeLookup<'l> {
             documents.extend(as_json(&batch)?);
         }
         Ok(documents)
+    }
+}
+
+impl LakeLookup<'_> {
+    /// Flows that meet a condition, summed up.
+    async fn flow_sums(&self, condition: &str, rest: &str) -> Result<Vec<Flows>, QueryError> {
+        let sql = format!(
+            "SELECT account, interface_uid, instance_uid, src_ip, dst_ip, direction,\n  \
+             operation AS action,\n  \
+             array_join(array_sort(array_agg(DISTINCT least(src_port, dst_port))), ' ') AS ports,\n  \
+             count(*) AS flows, sum(packets) AS packets, sum(bytes) AS bytes,\n  \
+             min(time) AS first, max(time) AS last\nFROM events\n\
+             WHERE {condition}\n  AND class = 'network_activity'\n\
+             GROUP BY 1, 2, 3, 4, 5, 6, 7\n{rest}"
+        );
+        let mut flows = Vec::new();
+        for batch in self.ask(sql).await? {
+            let cells = Cells::new(&batch)?;
+            flows.extend((0..batch.num_rows()).map(|row| Flows {
+                account: cells.text(0, row),
+                interface: cells.text(1, row),
+                instance: cells.text(2, row),
+                src_ip: cells.text(3, row),
+                dst_ip: cells.text(4, row),
+                direction: cells.text(5, row),
+                action: cells.text(6, row),
+                ports: ports(&cells.text(7, row)),
+                count: cells.number(8, row) as u64,
+                packets: cells.number(9, row) as u64,
+                bytes: cells.number(10, row) as u64,
+                first: cells.number(11, row),
+                last: cells.number(12, row),
+            }));
+        }
+        Ok(flows)
     }
 }
 
@@ -146,36 +183,24 @@ impl Lookup for LakeLookup<'_> {
     ) -> Result<Vec<Flows>, QueryError> {
         let any = any([among("src_ip", addresses), among("dst_ip", addresses)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
-        let sql = format!(
-            "SELECT account, interface_uid, instance_uid, src_ip, dst_ip, direction,\n  \
-             operation AS action,\n  \
-             array_join(array_sort(array_agg(DISTINCT least(src_port, dst_port))), ' ') AS ports,\n  \
-             count(*) AS flows, sum(packets) AS packets, sum(bytes) AS bytes,\n  \
-             min(time) AS first, max(time) AS last\nFROM events\n\
-             WHERE ({condition})\n  AND class = 'network_activity'\n  AND {}\n\
-             GROUP BY 1, 2, 3, 4, 5, 6, 7\nORDER BY 12, 1, 2, 4, 5, 6, 7",
-            within("time", range)
+        let times = within("time", range);
+        self.flow_sums(&format!("({condition})\n  AND {times}"), "ORDER BY 12, 1, 2, 4, 5, 6, 7")
+            .await
+    }
+
+    async fn new_flows(
+        &self,
+        interfaces: &BTreeSet<String>,
+        instances: &BTreeSet<String>,
+        begin: i64,
+    ) -> Result<Vec<Flows>, QueryError> {
+        let any = any([among("interface_uid", interfaces), among("instance_uid", instances)]);
+        let Some(condition) = any else { return Ok(Vec::new()) };
+        let rest = format!(
+            "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7\nLIMIT {MAX_NEW_FLOWS}",
+            within("min(time)", Range { since: begin, until: MAX_TIME })
         );
-        let mut flows = Vec::new();
-        for batch in self.ask(sql).await? {
-            let cells = Cells::new(&batch)?;
-            flows.extend((0..batch.num_rows()).map(|row| Flows {
-                account: cells.text(0, row),
-                interface: cells.text(1, row),
-                instance: cells.text(2, row),
-                src_ip: cells.text(3, row),
-                dst_ip: cells.text(4, row),
-                direction: cells.text(5, row),
-                action: cells.text(6, row),
-                ports: ports(&cells.text(7, row)),
-                count: cells.number(8, row) as u64,
-                packets: cells.number(9, row) as u64,
-                bytes: cells.number(10, row) as u64,
-                first: cells.number(11, row),
-                last: cells.number(12, row),
-            }));
-        }
-        Ok(flows)
+        self.flow_sums(&format!("({condition})"), &rest).await
     }
 
     async fn coverage(&self) -> Result<Vec<Coverage>, QueryError> {
@@ -223,6 +248,10 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
             None => operations,
         }
     });
+    let launched = wanted.launched.iter().filter(|_| class == "api_activity").map(|instance| {
+        let holds = literal(&format!("%{instance}%"));
+        Some(format!("(api.operation = 'RunInstances' AND api.response.data LIKE {holds})"))
+    });
     let of_role = wanted
         .names
         .iter()
@@ -239,7 +268,8 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
         operations,
     ]
     .into_iter()
-    .chain(of_role))
+    .chain(of_role)
+    .chain(launched))
 }
 
 fn any(conditions: impl IntoIterator<Item = Option<String>>) -> Option<String> {

@@ -38,6 +38,8 @@ pub struct Calls {
     pub uids: BTreeSet<String>,
     /// That gave out one of these keys.
     pub issued: BTreeSet<String>,
+    /// That started one of these instances.
+    pub launched: BTreeSet<String>,
     /// About one of these resources.
     pub resources: BTreeSet<String>,
     /// Of one of these operations, in these accounts.
@@ -146,11 +148,20 @@ pub trait Lookup {
         range: Range,
     ) -> impl Future<Output = Result<Vec<Value>, Self::Error>>;
 
-    /// Flows from or to these addresses, and those of these interfaces and instances.
+    /// Flows from or to these addresses.
     fn flows(
         &self,
         addresses: &BTreeSet<String>,
         range: Range,
+    ) -> impl Future<Output = Result<Vec<Flows>, Self::Error>>;
+
+    /// Flows of these interfaces and instances between ends that did not meet before `begin`, those
+    /// with the most bytes.
+    fn new_flows(
+        &self,
+        interfaces: &BTreeSet<String>,
+        instances: &BTreeSet<String>,
+        begin: i64,
     ) -> impl Future<Output = Result<Vec<Flows>, Self::Error>>;
 
     /// What there is.

@@ -41,7 +41,7 @@ use crate::{
     query::{Lake, QueryError},
 };
 use lake::LakeLookup;
-use lookup::{Calls, Lookup, Range};
+use lookup::{Calls, Flows, Lookup, Range};
 use report::Material;
 use story::{Builder, Kind, Role};
 
@@ -95,7 +95,13 @@ pub async fn investigate(
         _ => Vec::new(),
     };
     let addresses = story.of(Kind::Address, Role::Suspicious);
-    let flows = lookup.flows(&addresses, range).await?;
+    let mut flows = lookup.flows(&addresses, range).await?;
+    let interfaces = story.of(Kind::Interface, Role::Named);
+    let instances = story.of(Kind::Instance, Role::Named);
+    let begin = story.window().map_or(0, |(first, _)| first);
+    let met = |one: &Flows| addresses.contains(&one.src_ip) || addresses.contains(&one.dst_ip);
+    let new = lookup.new_flows(&interfaces, &instances, begin).await?;
+    flows.extend(new.into_iter().filter(|one| !met(one)));
     let mut gaps = gaps::of_ledger(&story, lake.state()).await?;
     gaps.extend(gaps::of_logs(&story, &coverage));
     Ok(Report::new(Material {

@@ -96,7 +96,7 @@ pub struct Link {
     pub from: String,
     /// To what.
     pub to: String,
-    /// `named_by`, `used_from`, `gave_out`, `acts_as`, `runs_on`.
+    /// `named_by`, `used_from`, `gave_out`, `acts_as`, `runs_on`, `started`.
     pub kind: &'static str,
     /// `metadata.uid` of the event that shows it.
     pub evidence: String,
@@ -633,6 +633,11 @@ impl<'l, L: Lookup> Builder<'l, L> {
                 self.story.link(&source, &value, "gave_out", &uid);
             }
         }
+        for instance in started(&call) {
+            let why = format!("started by {name}");
+            is_new |= self.story.add(Kind::Instance, &instance, Role::Own, strength, why);
+            self.story.link(call.key().unwrap_or_default(), &instance, "started", &uid);
+        }
         is_new | self.include(call, why, strength)
     }
 
@@ -645,32 +650,50 @@ impl<'l, L: Lookup> Builder<'l, L> {
         is_new
     }
 
-    /// Back to who gave out the keys of the story.
+    /// Back to who gave out the keys of the story, and to who started its instances.
     async fn follow_back(&mut self) -> Result<bool, L::Error> {
-        let issued_keys = self.unasked(Kind::AccessKey, Role::Own, "issuer of");
-        if issued_keys.is_empty() {
+        let wanted = Calls {
+            issued: self.unasked(Kind::AccessKey, Role::Own, "issuer of"),
+            launched: self.unasked(Kind::Instance, Role::Named, "start of"),
+            ..Calls::default()
+        };
+        if wanted == Calls::default() {
             return Ok(false);
         }
-        let wanted = Calls { issued: issued_keys, ..Calls::default() };
+        let begin = self.story.window().map_or(i64::MIN, |(first, _)| first - NEAR_MS);
         let mut is_new = false;
         for call in self.calls(&wanted, self.range).await? {
-            let Some(Issued { key: Some(key), .. }) = issued(&call) else { continue };
+            let key = issued(&call).and_then(|issued| issued.key);
+            let instance = || started(&call).into_iter().find(|one| wanted.launched.contains(one));
+            // An instance that was there long before was not started for this.
+            let Some(made) = key.or_else(|| instance().filter(|_| call.time >= begin)) else {
+                continue;
+            };
+            let kind = if made.starts_with("i-") { "started" } else { "gave_out" };
+            let source = call.key().or(call.arn()).unwrap_or_default().to_owned();
+            self.story.link(&source, &made, kind, &call.uid);
             // What a service asks for an instance or a function leads to nobody.
             if call.text("actor.user.type") == Some("AWSService") {
-                self.story.link(call.who(), &key, "gave_out", &call.uid);
                 continue;
             }
-            let source = call.key().or(call.arn()).unwrap_or_default().to_owned();
-            self.story.link(&source, &key, "gave_out", &call.uid);
-            let why = format!("it gave out {key}");
             if let Some(source) = call.key() {
-                let why = format!("it was used to make {key}");
+                let why = format!("it was used to make {made}");
                 is_new |= self.story.add(Kind::AccessKey, source, Role::Own, Strength::Medium, why);
             }
-            is_new |= self.include(call, why, Strength::Medium);
+            is_new |= self.include(call, format!("it made {made}"), Strength::Medium);
         }
         Ok(is_new)
     }
+}
+
+/// Instances that a call has started.
+fn started(call: &Call) -> Vec<String> {
+    if call.operation() != "RunInstances" || call.error().is_some() {
+        return Vec::new();
+    }
+    let items = call.response.pointer("/instancesSet/items").and_then(|items| items.as_array());
+    let ids = items.into_iter().flatten().filter_map(|item| item.get("instanceId")?.as_str());
+    ids.map(str::to_owned).collect()
 }
 
 /// A use belongs to a key, or to a principal without one.
