@@ -20,6 +20,7 @@ mod suite {
     mod gone;
     mod incident;
     mod invariance;
+    mod investigate;
     mod kill;
     mod lambda;
     mod no_loss;
@@ -28,6 +29,7 @@ mod suite {
     mod others_fields;
     mod pairs;
     mod publish;
+    mod query;
     mod reader;
     mod redrive;
     mod s3;

@@ -11,6 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub mod ask;
 pub mod cloud;
 pub mod index;
 mod lake;
