@@ -297,6 +297,8 @@ fn who_we_are_and_whom_we_trust_is_told_in_one_sentence() {
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("check credentials"), "{run:?}");
     assert!(!run.stderr.contains("wrong-secret"), "{run:?}");
+    let run = load(&node.url(), "", true);
+    assert!(run.code == 1 && run.stderr.contains("no password"), "{run:?}");
     let run = load(&node.url(), "admin", false);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.stderr.contains("--opensearch-ca"), "{run:?}");
