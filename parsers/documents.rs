@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     Filter, hex,
@@ -50,6 +50,22 @@ pub struct Rules {
     pub only: Vec<Rule>,
     /// What is not.
     pub except: Vec<Rule>,
+}
+
+impl Rules {
+    /// The same for the same rules, in whatever order.
+    pub fn name(&self) -> String {
+        if *self == Self::default() {
+            return "everything".into();
+        }
+        let sorted = |rules: &[Rule]| {
+            let mut texts: Vec<_> = rules.iter().map(|rule| format!("{rule:?}")).collect();
+            texts.sort_unstable();
+            texts.join("\n")
+        };
+        let text = format!("{}\n\n{}", sorted(&self.only), sorted(&self.except));
+        format!("rules-{:016x}", xxh3_64(text.as_bytes()))
+    }
 }
 
 #[derive(Debug)]
@@ -135,9 +151,13 @@ impl Rule {
             })?;
             let (path, equal) = path.strip_suffix('!').map_or((path, true), |path| (path, false));
             let (path, value) = (path.trim().to_owned(), value.trim().to_owned());
-            let mut classes = CLASSES.iter().filter(|one| class.is_none_or(|c| c.uid == one.uid));
-            if !classes.any(|class| has(class.fields, &path)) {
+            let classes = CLASSES.iter().filter(|one| class.is_none_or(|c| c.uid == one.uid));
+            let kinds: Vec<_> = classes.filter_map(|class| kind(class.fields, &path)).collect();
+            if kinds.is_empty() {
                 return Err(format!("{subject} has no attribute {path:?}"));
+            }
+            if !kinds.iter().any(|kind| may_be(*kind, &value)) {
+                return Err(format!("{path} is never {value:?}: {}", expected(kinds[0])));
             }
             conditions.push(Condition { path, equal, value });
         }
@@ -166,16 +186,39 @@ impl Condition {
 
 /// True if there is an attribute at this path, or may be in JSON or `unmapped`.
 fn has(fields: &[Field], path: &str) -> bool {
-    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
-    fields.iter().find(|field| field.name == name).is_some_and(|field| leads(field.kind, rest))
+    kind(fields, path).is_some()
 }
 
-fn leads(kind: Kind, rest: &str) -> bool {
+/// What is at this path.
+fn kind(fields: &[Field], path: &str) -> Option<Kind> {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let field = fields.iter().find(|field| field.name == name)?;
+    leads(field.kind, rest)
+}
+
+fn leads(kind: Kind, rest: &str) -> Option<Kind> {
     match kind {
-        Kind::Object(fields) => has(fields, rest),
+        Kind::Object(fields) => self::kind(fields, rest),
         Kind::List(kind) => leads(*kind, rest),
-        Kind::Json | Kind::Unmapped => !rest.is_empty(),
-        _ => rest.is_empty(),
+        Kind::Json | Kind::Unmapped => (!rest.is_empty()).then_some(kind),
+        _ => rest.is_empty().then_some(kind),
+    }
+}
+
+/// True if an attribute of this kind may have this value.
+fn may_be(kind: Kind, value: &str) -> bool {
+    match kind {
+        Kind::Integer | Kind::Long | Kind::Timestamp => value.parse::<i64>().is_ok(),
+        Kind::Boolean => value.parse::<bool>().is_ok(),
+        _ => !value.is_empty(),
+    }
+}
+
+fn expected(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Integer | Kind::Long | Kind::Timestamp => "it is a whole number",
+        Kind::Boolean => "it is true or false",
+        _ => "a value is missing",
     }
 }
 

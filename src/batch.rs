@@ -141,6 +141,8 @@ pub struct Outcome {
     pub unnamed_accounts: BTreeSet<String>,
     /// Why documents are pending.
     pub index_error: Option<ClusterError>,
+    /// Which index it is, see [`Index::id`].
+    pub index_id: Option<Arc<str>>,
     /// Documents that the server refused, by reason.
     pub index_rejects: BTreeMap<String, u64>,
     /// How long reading and encoding took, without the commit.
@@ -199,8 +201,10 @@ async fn into_lake(
     };
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
     let layout = Layout::Published { source_prefix: "trailhound".into() };
+    let started = Instant::now();
     let answers = run_stages(engine, layout, workspace.dir(), &id, &batch, &items).await?;
-    let outcome = Outcome { batch: id.clone(), ..outcome(&items, &answers) };
+    let (batch_id, reading) = (id.clone(), started.elapsed());
+    let outcome = Outcome { batch: batch_id, reading, ..outcome(&items, &answers) };
     if !outcome.is_news(&batch) {
         return Ok(outcome);
     }
@@ -271,7 +275,7 @@ async fn into_index(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchE
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
     let started = Instant::now();
     let (chunks, queue) = mpsc::channel(engine.budget.queued_chunks);
-    let sink = tokio::spawn(index_sink(engine, index, scratch.path(), &items).run(queue));
+    let sink = tokio::spawn(index_sink(engine, index, scratch.path(), &items, false).run(queue));
     let lanes = read::read(engine, &items, &batch.filters, vec![chunks]).await;
     let receipt = sink.await.map_err(Panicked::from)??;
     let answers = Answers {
@@ -286,7 +290,8 @@ async fn into_index(engine: &Engine, mut batch: Batch) -> Result<Outcome, BatchE
     }
     let done = items.iter().zip(&outcome.objects).filter_map(|(item, result)| {
         let index = result.index.filter(|counts| result.started && counts.pending == 0)?;
-        Some((ledger_day(&item.key), IndexedLater::new(&item.object, index)))
+        let (batch, id) = (item.loaded_in.as_deref()?, outcome.index_id.as_deref());
+        Some((ledger_day(&item.key), IndexedLater::new(batch, &item.object, index, id)))
     });
     IndexedLater::write(&index.state, &id, done).await?;
     Ok(outcome)
@@ -297,6 +302,7 @@ fn index_sink(
     index: &Arc<Index>,
     folder: &Path,
     items: &[Item],
+    beside_lake: bool,
 ) -> OpenSearchSink {
     OpenSearchSink {
         index: Arc::clone(index),
@@ -305,6 +311,7 @@ fn index_sink(
         objects: items.iter().map(|item| item.object.clone()).collect(),
         days: items.iter().map(|item| ledger_day(&item.key)).collect(),
         deadline: engine.deadline.clone(),
+        beside_lake,
     }
 }
 
@@ -368,7 +375,7 @@ async fn run_stages(
     let index = engine.index.as_ref().map(|index| {
         let (chunks, queue) = mpsc::channel(budget.queued_chunks);
         sinks.push(chunks);
-        tokio::spawn(index_sink(engine, index, folder, items).run(queue))
+        tokio::spawn(index_sink(engine, index, folder, items, true).run(queue))
     });
     let indexed = async {
         match index {
@@ -419,6 +426,7 @@ fn outcome(items: &[Item], answers: &Answers) -> Outcome {
         rejects: answers.lanes.rejects.clone(),
         files: answers.parquet.files.len() as u64,
         unnamed_accounts: answers.lanes.unnamed_accounts.clone(),
+        index_id: answers.index.as_ref().and_then(|index| index.id.clone()),
         index_error: answers.index.as_ref().and_then(|index| index.error.clone()),
         index_rejects: answers.index.iter().flat_map(|index| index.reasons.clone()).collect(),
         ..Outcome::default()

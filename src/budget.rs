@@ -15,6 +15,8 @@ const MIB: usize = 1 << 20;
 pub const MIN_BYTES: usize = 128 * MIB;
 /// The least memory that documents need, in bytes.
 const MIN_INDEX_BYTES: usize = 24 * MIB;
+/// The smallest bulk request, in bytes.
+pub const MIN_BULK_BYTES: usize = 64 << 10;
 /// Program, runtime, tables of open objects, allocator's waste.
 const PROCESS_BYTES: usize = 60 * MIB;
 /// Object bytes that are read ahead of the lanes.
@@ -95,7 +97,7 @@ impl Budget {
         })?;
         let index_bytes = (memory_bytes / 6).clamp(MIN_INDEX_BYTES, 192 * MIB).min(most);
         let budget = Self::new(memory_bytes - index_bytes, jobs)?;
-        let bulk_bytes = bulk_bytes.clamp(64 << 10, index_bytes / 4);
+        let bulk_bytes = bulk_bytes.clamp(MIN_BULK_BYTES, index_bytes / 4);
         Ok(Self {
             document_bytes: (bulk_bytes / 2).min(index_bytes / (8 * budget.lanes)),
             bulk_bytes,

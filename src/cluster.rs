@@ -19,7 +19,7 @@ use opensearch::{
     auth::Credentials,
     cert::{Certificate, CertificateValidation},
     http::{
-        Method,
+        Method, Url,
         headers::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
         transport::{SingleNodeConnectionPool, Transport, TransportBuilder},
     },
@@ -70,6 +70,8 @@ pub enum Auth {
 pub enum Trouble {
     /// No answer: it is not there, or the connection broke, or it took too long.
     Unreachable,
+    /// Its name leads to no address.
+    Unknown,
     /// It has too much to do, or parts of it are missing.
     Busy,
     /// It takes no writes at present: the disk is full, or somebody has set a block.
@@ -83,7 +85,7 @@ pub enum Trouble {
 impl Trouble {
     /// True if it may well be gone in a while without anybody's doing.
     pub fn passes(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Busy | Self::Blocked)
+        matches!(self, Self::Unreachable | Self::Unknown | Self::Busy | Self::Blocked)
     }
 }
 
@@ -175,19 +177,8 @@ impl ClusterArgs {
     }
 
     async fn connect(&self, url: &str) -> Result<Cluster, String> {
-        let text = if url.contains("://") { url.to_owned() } else { format!("https://{url}") };
-        let parsed = opensearch::http::Url::parse(&text)
-            .map_err(|error| format!("{url:?} is not an address: {error}"))?;
+        let parsed = address(url)?;
         let host = parsed.host_str().unwrap_or_default().to_owned();
-        if !matches!(parsed.scheme(), "http" | "https") || host.is_empty() {
-            return Err(format!("{url:?} is not an address such as https://search.example.com"));
-        }
-        if parsed.password().is_some() || !parsed.username().is_empty() {
-            return Err(format!(
-                "the address of {host} holds a user or password, which others can read: use \
-                 --opensearch-user and TRAILHOUND_OPENSEARCH_PASSWORD"
-            ));
-        }
         let auth = self.auth(&host);
         let service = if host.ends_with(".aoss.amazonaws.com") { "aoss" } else { "es" };
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(parsed.clone()))
@@ -253,13 +244,19 @@ impl ClusterArgs {
             let text = std::fs::read_to_string(path).map_err(|error| {
                 format!("cannot read the password file {}: {error}", path.display())
             })?;
-            return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+            let password = text.trim_end_matches(['\r', '\n']);
+            if password.is_empty() {
+                return Err(format!("the password file {} is empty", path.display()));
+            }
+            return Ok(password.to_owned());
         }
-        std::env::var("TRAILHOUND_OPENSEARCH_PASSWORD").map_err(|_| {
-            "there is a user but no password: set TRAILHOUND_OPENSEARCH_PASSWORD or \
-             --opensearch-password-file"
-                .into()
-        })
+        let password = std::env::var("TRAILHOUND_OPENSEARCH_PASSWORD").unwrap_or_default();
+        if password.is_empty() {
+            return Err("there is a user but no password: set TRAILHOUND_OPENSEARCH_PASSWORD or \
+                        --opensearch-password-file"
+                .into());
+        }
+        Ok(password)
     }
 }
 
@@ -278,6 +275,28 @@ impl Cluster {
     /// True if it is on this machine or in this network: then compressing takes longer than sending.
     pub fn is_near(&self) -> bool {
         self.shared.near
+    }
+
+    /// What tells it from other clusters: its own id, or its address where it does not tell that one
+    /// (a collection has none, and a narrow role may not ask).
+    pub async fn identity(&self) -> Result<String, ClusterError> {
+        if self.is_serverless() {
+            return Ok(self.url().to_owned());
+        }
+        let reply = self.call(Method::Get, "/", None).await?;
+        let json = reply.json();
+        match (reply.status, json["cluster_uuid"].as_str()) {
+            (200, Some(id)) if json["version"]["number"].is_string() => Ok(id.to_owned()),
+            (403, _) => Ok(self.url().to_owned()),
+            (401 | 408 | 429 | 500.., _) => Err(self.error("say who it is", &reply)),
+            (status, _) => Err(ClusterError {
+                trouble: Trouble::Refused,
+                what: format!(
+                    "what answers at {} is not OpenSearch (status {status}): check the address",
+                    self.url()
+                ),
+            }),
+        }
     }
 
     /// Sends a request with a JSON body, or none.
@@ -345,6 +364,8 @@ impl Cluster {
                 "its certificate is not trusted: give the authority's by --opensearch-ca, and the \
                  name that the certificate is for in the address",
             )
+        } else if what.contains("dns error") {
+            (Trouble::Unknown, "is its name right?")
         } else {
             (Trouble::Unreachable, "is it running, and is this its address?")
         };
@@ -385,6 +406,32 @@ impl Cluster {
         };
         ClusterError { trouble, what }
     }
+}
+
+/// Reads the address of a cluster. A user or password in it is not repeated.
+fn address(url: &str) -> Result<Url, String> {
+    if url.contains('@') {
+        return Err("the address holds a user or password, which others can read: use \
+                    --opensearch-user and TRAILHOUND_OPENSEARCH_PASSWORD"
+            .into());
+    }
+    if !url.contains("://") {
+        return Err(format!(
+            "{url:?} does not say how to connect: write https://{url}, or http://{url} if it has no TLS"
+        ));
+    }
+    let parsed = Url::parse(url).map_err(|error| format!("{url:?} is not an address: {error}"))?;
+    let host = parsed.host_str().unwrap_or_default();
+    if !matches!(parsed.scheme(), "http" | "https") || host.is_empty() {
+        return Err(format!("{url:?} is not an address such as https://search.example.com"));
+    }
+    if parsed.path() != "/" || parsed.query().is_some() || parsed.fragment().is_some() {
+        let origin = parsed.origin().ascii_serialization();
+        return Err(format!(
+            "{url:?} is more than an address: give {origin}, without what follows"
+        ));
+    }
+    Ok(parsed)
 }
 
 /// By the look of its name or address.
@@ -437,12 +484,21 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_address_with_a_password_is_refused_and_not_repeated() {
-        let url = Some("https://loader:secret@localhost".into());
-        let error =
-            ClusterArgs { opensearch: url, ..ClusterArgs::default() }.cluster().await.unwrap_err();
-        assert!(error.what.contains("--opensearch-user"), "{error}");
-        assert!(!error.what.contains("secret"), "{error}");
+    #[test]
+    fn an_address_is_a_scheme_and_a_host_and_nothing_else() {
+        assert!(address("http://localhost:9200").is_ok() && address("https://[::1]/").is_ok());
+        for (bad, told) in [
+            ("localhost:9200", "http://localhost:9200"),
+            ("search.example.com", "https://search.example.com"),
+            ("ftp://localhost", "not an address"),
+            ("https://", "address"),
+            ("https://localhost/_search", "give https://localhost,"),
+            ("http://localhost:9200?pretty", "give http://localhost:9200,"),
+            ("https://loader:secret@localhost", "--opensearch-user"),
+            ("loader:secret@localhost", "--opensearch-user"),
+        ] {
+            let error = address(bad).unwrap_err();
+            assert!(error.contains(told) && !error.contains("secret"), "{bad}: {error}");
+        }
     }
 }

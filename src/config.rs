@@ -168,11 +168,12 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
     number.checked_mul(unit).ok_or_else(|| "too large".into())
 }
 
-/// A time span in seconds, such as `90s`, `5m`, `1h` or `2d`; without a unit it is seconds.
+/// A time span, such as `90s`, `5m`, `1h` or `2d`. Without a unit it is refused, as it is where days are
+/// meant: a bare number may be any of them.
 pub fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
+        "s" => 1,
         "m" => 60,
         "h" => 3600,
         "d" => 86_400,
@@ -195,6 +196,6 @@ mod tests {
         assert_eq!(parse_bytes("256"), Ok(256 << 20));
         assert!(parse_bytes("many").is_err() && parse_bytes("5XB").is_err());
         assert_eq!(parse_seconds("5m").map(|span| span.as_secs()), Ok(300));
-        assert!(parse_seconds("soon").is_err());
+        assert!(parse_seconds("soon").is_err() && parse_seconds("5").is_err());
     }
 }

@@ -11,10 +11,13 @@
 //! Design section 6.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, hash_map},
+    collections::{BTreeSet, HashMap, hash_map},
     fs::File,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -30,8 +33,8 @@ use crate::{
     batch::{now_ms, stamp},
     cpu::{Cpu, Panicked},
     indexing::IndexError,
-    ledger::{Entry, IndexedLater, Ledger, LedgerError},
-    load::{Settings, StartError, check_state},
+    ledger::{Entry, Indexed, IndexedLater, Ledger, LedgerError},
+    load::{Settings, StartError, check_state, check_used},
     progress::Progress,
     publish::{
         manifest::{self, History, HistoryError},
@@ -85,6 +88,7 @@ pub enum FillError {
 /// An object whose rows are to be indexed.
 struct Wanted {
     day: String,
+    batch: String,
     object: ObjectRef,
     /// Its rows, repetitions included.
     rows: u64,
@@ -98,18 +102,22 @@ struct Source {
     staged: bool,
 }
 
-/// Indexes what is pending, and what was loaded without an index; with force everything.
+/// Indexes what the ledger does not know to be in this index; with force everything.
 pub async fn fill(settings: &Settings, progress: &Progress) -> Result<Report, FillError> {
     let started = Instant::now();
     check_state(&settings.lake, &settings.state)?;
+    let connected = settings.index.connect().await?.ok_or(FillError::NoIndex)?;
     let s3 = S3::new(settings.lake_access.clone());
     let lake = Folder::open(&settings.lake, &s3).await?;
     let state = Folder::open(&settings.state, &s3).await?;
-    let index = settings.index.open(&state, &settings.budget, settings.dry_run).await?;
-    let index = index.ok_or(FillError::NoIndex)?;
-    let (wanted, files) = wanted(settings, &state).await?;
+    check_used(&settings.lake, &settings.state, &state).await?;
+    let index = settings.index.open(connected, &state, &settings.budget, settings.dry_run).await?;
+    // Which cluster it is decides what is to be sent, and there is nothing else to do meanwhile.
+    index.wait().await.map_err(IndexError::from)?;
+    let (wanted, files) = wanted(settings, &state, index.id().as_deref()).await?;
     let mut report = Report {
         filled: true,
+        filtered: settings.filter != Filter::default(),
         dry_run: settings.dry_run,
         index_url: Some(index.cluster.url().to_owned()),
         index: Some(IndexCounts::default()),
@@ -119,8 +127,10 @@ pub async fn fill(settings: &Settings, progress: &Progress) -> Result<Report, Fi
     report.files = files.len() as u64;
     if !settings.dry_run && !files.is_empty() {
         let cpu = Cpu::new(settings.budget.lanes)?;
-        let fill = Fill { settings, progress, lake, state, index, cpu };
+        let unasked = AtomicU64::new(0);
+        let fill = Fill { settings, progress, lake, state, index, cpu, unasked };
         fill.run(wanted, files, &mut report).await?;
+        fill.index.refresh().await;
     }
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
@@ -130,6 +140,7 @@ pub async fn fill(settings: &Settings, progress: &Progress) -> Result<Report, Fi
 async fn wanted(
     settings: &Settings,
     state: &Folder,
+    id: Option<&str>,
 ) -> Result<(Vec<Wanted>, BTreeSet<Source>), FillError> {
     let ledger = Ledger::new(state.clone());
     let history = History::read(state).await?;
@@ -137,15 +148,24 @@ async fn wanted(
     let mut wanted = Vec::new();
     let mut files = BTreeSet::new();
     for day in ledger.all_days().await? {
-        let later = ledger.indexed_later(&day).await?;
-        let later = later.iter().map(|line| (&line.bucket, &line.key, &line.etag, line.size));
-        let later: HashSet<_> = later.collect();
-        let is_later =
-            |entry: &Entry| later.contains(&(&entry.bucket, &entry.key, &entry.etag, entry.size));
+        let mut later: HashMap<_, Vec<IndexedLater>> = HashMap::new();
+        for line in ledger.indexed_later(&day).await? {
+            let about = (line.batch.clone(), line.bucket.clone(), line.key.clone());
+            later.entry(about).or_default().push(line);
+        }
+        let indexed = |entry: &Entry| {
+            let mut indexed = Indexed::of(entry, id);
+            let about = (entry.batch.clone(), entry.bucket.clone(), entry.key.clone());
+            for line in later.get(&about).into_iter().flatten() {
+                if (&line.etag, line.size) == (&entry.etag, entry.size) {
+                    indexed.add(line, entry.rows(), id);
+                }
+            }
+            indexed
+        };
         for entry in ledger.day(&day, None).await?.into_iter().flatten() {
-            let is_missing = entry.index.is_none_or(|index| index.pending > 0);
-            let rows = entry.records.parquet + entry.records.duplicate;
-            if rows == 0 || !(settings.force || is_missing && !is_later(&entry)) {
+            let rows = entry.rows();
+            if rows == 0 || !settings.force && indexed(&entry).is_done() {
                 continue;
             }
             for path in &entry.files {
@@ -164,7 +184,8 @@ async fn wanted(
                     }
                 }
             }
-            wanted.push(Wanted { day: day.clone(), object: entry.object(), rows });
+            let object = entry.object();
+            wanted.push(Wanted { day: day.clone(), batch: entry.batch, object, rows });
         }
     }
     Ok((wanted, files))
@@ -177,6 +198,8 @@ struct Fill<'s> {
     state: Folder,
     index: Arc<Index>,
     cpu: Cpu,
+    /// Rows that the filter does not admit.
+    unasked: AtomicU64,
 }
 
 impl Fill<'_> {
@@ -198,6 +221,7 @@ impl Fill<'_> {
             objects: objects.iter().cloned().chain([others]).collect(),
             days: days.collect(),
             deadline: None,
+            beside_lake: false,
         };
         let names = objects.iter().zip(0..);
         let names = names
@@ -219,6 +243,7 @@ impl Fill<'_> {
         for counts in &receipt.counts {
             *report.index.get_or_insert_default() += *counts;
         }
+        report.index.get_or_insert_default().excluded += self.unasked.load(Relaxed);
         report.index_rejects.extend(receipt.reasons);
         report.index_bytes = Some(self.index.sent_bytes());
         report.index_error = receipt.error.map(|error| error.what);
@@ -233,7 +258,9 @@ impl Fill<'_> {
             let IndexCounts { indexed, duplicate, rejected, excluded, .. } = counts;
             let repeated = one.rows.saturating_sub(indexed + duplicate + rejected + excluded);
             counts.duplicate += repeated;
-            (counts.pending == 0).then(|| (one.day.clone(), IndexedLater::new(&one.object, counts)))
+            let id = receipt.id.as_deref();
+            let line = || IndexedLater::new(&one.batch, &one.object, counts, id);
+            (counts.pending == 0).then(|| (one.day.clone(), line()))
         });
         IndexedLater::write(&self.state, &id, done).await?;
         Ok(())
@@ -311,8 +338,10 @@ impl Fill<'_> {
                     number
                 };
                 let from = (next, max_bytes);
+                let first = next;
                 let next =
                     (class.documents)(&mut documents, &indexing, &filter, &rows, from, &mut object);
+                let taken = documents.all().len() + unindexed.values().sum::<u64>() as usize;
                 let counts = unindexed.into_iter().map(|(object, unindexed)| ObjectCounts {
                     object,
                     unindexed,
@@ -325,10 +354,11 @@ impl Fill<'_> {
                     counts: counts.collect(),
                     documents: Arc::new(documents),
                 };
-                (next, chunk)
+                (next, next - first - taken, chunk)
             });
-            let (row, chunk) = made.await.map_err(|error| error.to_string())?;
+            let (row, unasked, chunk) = made.await.map_err(|error| error.to_string())?;
             next = row;
+            self.unasked.fetch_add(unasked as u64, Relaxed);
             self.progress.records(chunk.documents.all().len() as u64);
             chunks.send(Arc::new(chunk)).await.map_err(|_| "the index has stopped".to_owned())?;
         }

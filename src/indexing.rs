@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     batch::now_ms,
-    budget::Budget,
-    cluster::{ClusterArgs, ClusterError},
+    budget::{Budget, MIN_BULK_BYTES},
+    cluster::{Cluster, ClusterArgs, ClusterError, Trouble},
     config::{SizeArgs, parse_bytes, parse_seconds},
     setup,
     sink::opensearch::Index,
@@ -75,12 +75,13 @@ pub struct IndexArgs {
     #[arg(
         long,
         env = "TRAILHOUND_OPENSEARCH_BULK_SIZE",
-        value_parser = parse_bytes,
+        value_parser = parse_bulk_bytes,
         default_value = "8MB",
         value_name = "SIZE"
     )]
     pub opensearch_bulk_size: usize,
-    /// How long a cluster that is down, full or overloaded is waited for; the lake goes on
+    /// How long a cluster that is down, full or overloaded is waited for, such as `90s` or `5m`; the
+    /// lake goes on
     #[arg(
         long,
         env = "TRAILHOUND_OPENSEARCH_WAIT",
@@ -104,6 +105,14 @@ impl Default for IndexArgs {
             opensearch_wait: Duration::from_mins(5),
         }
     }
+}
+
+/// A cluster that was asked whether it is ready.
+#[derive(Debug)]
+pub struct Connected {
+    cluster: Cluster,
+    /// See [`Cluster::identity`]; none if there is no answer at present.
+    identity: Option<String>,
 }
 
 /// The index cannot be used.
@@ -131,52 +140,54 @@ struct Fixed {
 impl IndexArgs {
     /// Sizes of buffers.
     pub fn budget(&self, size: &SizeArgs) -> Result<Budget, String> {
-        if self.is_on() {
+        if self.cluster.opensearch.as_deref().is_some_and(|url| !url.trim().is_empty()) {
             Budget::with_index(size.memory, size.jobs(), self.opensearch_bulk_size)
-        } else {
+        } else if self.index_only.is_empty() && self.index_except.is_empty() {
             size.budget()
+        } else {
+            Err("--index-only and --index-except say what is indexed, but not where: set \
+                 --opensearch"
+                .into())
         }
     }
 
-    /// True if there is an index.
-    pub fn is_on(&self) -> bool {
-        self.cluster.opensearch.as_deref().is_some_and(|url| !url.trim().is_empty())
+    /// The cluster, if there is one. It is asked whether it is ready before anything is written.
+    pub async fn connect(&self) -> Result<Option<Connected>, IndexError> {
+        let Some(cluster) = self.cluster.cluster().await? else { return Ok(None) };
+        match setup::ready(&cluster).await {
+            Ok(identity) => Ok(Some(Connected { cluster, identity: Some(identity) })),
+            // The lake goes on, and what is pending is sent later. A name that leads nowhere is wrong.
+            Err(error) if error.trouble.passes() && error.trouble != Trouble::Unknown => {
+                tracing::warn!(error = error.what, "no index at present");
+                Ok(Some(Connected { cluster, identity: None }))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// The index, if there is one.
+    /// The index of a lake in this cluster.
     pub async fn open(
         &self,
+        connected: Connected,
         state: &Folder,
         budget: &Budget,
         dry_run: bool,
-    ) -> Result<Option<Arc<Index>>, IndexError> {
-        let Some(cluster) = self.cluster.cluster().await? else { return Ok(None) };
-        match setup::installed(&cluster).await {
-            Ok(true) => {}
-            // Without them the server guesses what fields are, and refuses what it has guessed wrong.
-            Ok(false) => {
-                return Err(IndexError::Setting(format!(
-                    "OpenSearch at {0} is not set up: run `trailhound setup opensearch --opensearch \
-                     {0}` first",
-                    cluster.url()
-                )));
-            }
-            // The lake goes on, and what is pending is sent later.
-            Err(error) if error.trouble.passes() => tracing::warn!(error = error.what, "no index"),
-            Err(error) => return Err(error.into()),
-        }
+    ) -> Result<Arc<Index>, IndexError> {
+        let Connected { cluster, identity } = connected;
         let periods = self.periods(state, cluster.is_serverless(), dry_run).await?;
         let rules = Rules { only: self.index_only.clone(), except: self.index_except.clone() };
+        let name = rules.name();
         let indexing = Arc::new(Indexing::new(now_ms(), rules, &periods));
         let gzip = self.opensearch_gzip.unwrap_or_else(|| !cluster.is_near());
-        Ok(Some(Arc::new(Index::new(
+        Ok(Arc::new(Index::new(
             cluster,
-            indexing,
+            identity.as_deref(),
+            (indexing, name),
             state.clone(),
             gzip,
             budget,
             self.opensearch_wait,
-        ))))
+        )))
     }
 
     /// The periods of this lake: fixed with the first load.
@@ -255,6 +266,14 @@ fn period(name: &str) -> Option<Period> {
 
 fn parse_rule(text: &str) -> Result<Rule, String> {
     Rule::parse(text)
+}
+
+/// A smaller one is mostly overhead, and zero bytes are nothing.
+fn parse_bulk_bytes(text: &str) -> Result<usize, String> {
+    match parse_bytes(text)? {
+        bytes if bytes < MIN_BULK_BYTES => Err("at least 64KB".into()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn parse_period(text: &str) -> Result<(&'static str, Period), String> {

@@ -114,17 +114,19 @@ impl Intake {
         state.write(PROBE, bytes::Bytes::from_static(b"can be written\n")).await?;
         // What may not be listed may seem to be missing.
         tokio::try_join!(state.read(PROBE), state.list(PROBE, None))?;
-        let index = index.open(&state, &budget, false).await?;
+        let index = match index.connect().await? {
+            Some(connected) => Some(index.open(connected, &state, &budget, false).await?),
+            None => None,
+        };
         let archives = Sources::new(Arc::new(S3::new(sources.access())));
         let own = [lake.lake.join("ext"), lake.state()];
         let selection = Selection {
             source: None,
             filter: Filter::default(),
             force: false,
-            ledger: Ledger::new(state.clone()),
+            ledger: Ledger::new(state.clone()).with_index(index.clone()),
             sources: archives.clone(),
             beside: true,
-            indexes: index.is_some(),
         };
         let engine = Engine {
             cpu: Cpu::new(budget.lanes)?,
@@ -283,13 +285,14 @@ impl Intake {
         let note = match decision {
             Ok(Decision::Load(source)) => {
                 let object = named.object.clone();
-                batch.push(Item { object, key, source, fallback: None });
+                batch.push(Item::new(object, key, source));
                 asked.insert(named.object.id(), named);
                 return;
             }
-            Ok(Decision::Index { source, .. }) => {
+            Ok(Decision::Index { source, batch, .. }) => {
                 let object = named.object.clone();
-                self.pending.push(Item { object, key, source, fallback: None });
+                let loaded_in = Some(batch);
+                self.pending.push(Item { loaded_in, ..Item::new(object, key, source) });
                 asked.insert(named.object.id(), named);
                 return;
             }
@@ -377,7 +380,7 @@ impl Intake {
                     let error = error.unwrap_or("it was not taken");
                     let named = asked.get(&object.id);
                     for number in named.iter().flat_map(|named| &named.messages) {
-                        let why = format!("{}: not indexed yet: {error}", object.location);
+                        let why = format!("not indexed yet: {error}");
                         failed.entry(*number).or_insert((Failure::Transient, why));
                     }
                 }

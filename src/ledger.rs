@@ -21,9 +21,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     publish::{lost::Kept, manifest::HistoryError},
-    sink::{lines::DayLines, opensearch::IndexCounts},
+    sink::opensearch::{Index, IndexCounts},
     store::{Folder, ObjectRef, StoreError, location},
 };
+
+mod indexed;
+
+pub use indexed::{Indexed, IndexedLater};
 
 /// Entries kept in memory before days are read again.
 const MAX_CACHED: usize = 200_000;
@@ -148,6 +152,9 @@ pub struct Entry {
     /// What became of its rows in the index, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexCounts>,
+    /// Which index that is: the cluster, and the rules that chose, see [`Index::id`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index_id: Option<String>,
     /// What was asked for: what one of these admits.
     pub filters: Vec<LoadFilter>,
     /// How often it was loaded beside a batch that could not be replaced.
@@ -181,55 +188,16 @@ impl Entry {
             version: self.version.clone(),
         }
     }
+
+    /// Its rows, repetitions included.
+    pub fn rows(&self) -> u64 {
+        self.records.parquet + self.records.duplicate
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-/// A line that says that the pending rows of an object were indexed later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexedLater {
-    /// Version of the format.
-    pub v: u32,
-    /// The load root.
-    pub bucket: String,
-    /// The object's key below it.
-    pub key: String,
-    /// See [`Entry::etag`].
-    pub etag: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// What became of its rows.
-    pub index: IndexCounts,
-}
-
-impl IndexedLater {
-    /// A line about an object.
-    pub fn new(object: &ObjectRef, index: IndexCounts) -> Self {
-        let ObjectRef { bucket, key, size, etag, .. } = object.clone();
-        Self { v: 1, bucket: bucket.to_string(), key, etag, size, index }
-    }
-
-    /// Writes what was indexed by a batch, with the day of each, into a state folder.
-    pub async fn write(
-        state: &Folder,
-        batch: &str,
-        all: impl Iterator<Item = (String, Self)>,
-    ) -> Result<(), StoreError> {
-        let mut lines = DayLines::default();
-        all.for_each(|(day, line)| lines.add(&day, &line));
-        for (day, text) in lines.into_texts() {
-            state.write(&format!("{}/{batch}.ndjson", Self::folder(&day)), text.into()).await?;
-        }
-        Ok(())
-    }
-
-    /// The folder of a day, below the state folder.
-    pub fn folder(day: &str) -> String {
-        format!("indexed/v1/day={day}")
-    }
 }
 
 /// What the ledger knows of an object, as far as another load needs it.
@@ -249,8 +217,10 @@ pub struct Known {
     pub rejected: u64,
     /// Why it failed or was not read.
     pub error: Option<Box<Failure>>,
-    /// Rows of it are to be indexed yet.
-    pub pending: bool,
+    /// Its rows, repetitions included.
+    rows: u64,
+    /// What is known of them in the index, if there is one.
+    pub index: Indexed,
     /// Its rows are in staged files.
     pub staged: bool,
     /// A staged file with rows of it is gone, and was not published.
@@ -267,10 +237,6 @@ impl Known {
     /// True if everything was asked for that this filter admits.
     pub fn covers(&self, filter: &Filter) -> bool {
         self.filters.iter().any(|known| known.covers(filter))
-    }
-
-    fn is_any_pending(&self) -> bool {
-        self.pending || self.other.as_ref().is_some_and(|other| other.is_any_pending())
     }
 
     fn has_rows(&self) -> bool {
@@ -315,6 +281,8 @@ pub struct Ledger {
     cached: usize,
     /// Which staged files are there, if that is looked at.
     pub staged: Option<Kept>,
+    /// The index that rows are in, or are to be.
+    pub index: Option<Arc<Index>>,
     /// Batches are looked up whose names come after this one.
     pub after: Option<String>,
 }
@@ -322,12 +290,18 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in a state folder.
     pub fn new(state: Folder) -> Self {
-        Self { state, days: HashMap::new(), cached: 0, staged: None, after: None }
+        Self { state, days: HashMap::new(), cached: 0, staged: None, index: None, after: None }
     }
 
     /// The same, and what it has staged must still be there or published.
     pub fn checked(state: Folder) -> Self {
         Self { staged: Some(Kept::default()), ..Self::new(state) }
+    }
+
+    /// The same, and what is in this index is looked up.
+    #[must_use]
+    pub fn with_index(self, index: Option<Arc<Index>>) -> Self {
+        Self { index, ..self }
     }
 
     /// The file of a batch's day, below the state folder.
@@ -366,11 +340,12 @@ impl Ledger {
             {
                 kept.refresh(state).await?;
             }
+            let id = self.index.as_ref().and_then(|index| index.id());
             for entries in batches {
-                learn(entries, self.staged.as_ref(), &mut known);
+                learn(entries, self.staged.as_ref(), id.as_deref(), &mut known);
             }
-            if known.values().any(Known::is_any_pending) {
-                self.learn_indexed(day, &mut known).await?;
+            if self.index.is_some() {
+                self.learn_indexed(day, id.as_deref(), &mut known).await?;
             }
             self.cached += known.len();
             self.days.insert(day.to_owned(), known);
@@ -388,13 +363,18 @@ impl Ledger {
     async fn learn_indexed(
         &self,
         day: &str,
+        id: Option<&str>,
         known: &mut HashMap<u128, Known>,
     ) -> Result<(), LedgerError> {
         for later in self.indexed_later(day).await? {
             let place = xxh3_128(location(&later.bucket, &later.key).as_bytes());
             let mut next = known.get_mut(&place);
             while let Some(one) = next {
-                one.pending &= one.etag != xxh3_64(later.etag.as_bytes()) || one.size != later.size;
+                if *one.batch == *later.batch
+                    && (one.etag, one.size) == (xxh3_64(later.etag.as_bytes()), later.size)
+                {
+                    one.index.add(&later, one.rows, id);
+                }
                 next = one.other.as_deref_mut();
             }
         }
@@ -465,7 +445,12 @@ impl Ledger {
 const FOLDER: &str = "ledger/v1";
 
 /// Adds the entries of one file, all of one batch.
-fn learn(entries: Vec<Entry>, kept: Option<&Kept>, known: &mut HashMap<u128, Known>) {
+fn learn(
+    entries: Vec<Entry>,
+    kept: Option<&Kept>,
+    index: Option<&str>,
+    known: &mut HashMap<u128, Known>,
+) {
     let Some(first) = entries.first() else { return };
     let batch: Arc<str> = first.batch.as_str().into();
     let filters: Arc<[Filter]> = first.filters.iter().cloned().map(Into::into).collect();
@@ -483,8 +468,9 @@ fn learn(entries: Vec<Entry>, kept: Option<&Kept>, known: &mut HashMap<u128, Kno
                 state: entry.state,
                 was_read: entry.source.is_some(),
                 rejected: entry.records.rejected,
+                rows: entry.rows(),
+                index: Indexed::of(&entry, index),
                 error: entry.error.map(Box::new),
-                pending: entry.index.is_some_and(|index| index.pending > 0),
                 staged: entry.staged,
                 lost,
                 generation: entry.generation,

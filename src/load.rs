@@ -141,8 +141,8 @@ pub async fn load(settings: &Settings, progress: &Progress) -> Result<Report, St
     let started = Instant::now();
     let mut run = Run::start(settings, progress).await?;
     run.all().await;
+    run.refresh().await;
     run.report.seconds = started.elapsed().as_secs_f64();
-    run.report.index_bytes = run.engine.index.as_ref().map(|index| index.sent_bytes());
     Ok(run.report)
 }
 
@@ -163,6 +163,8 @@ pub(crate) struct Run<'s> {
     pending: BTreeMap<String, Batch>,
     /// Objects of each batch that were counted without being read.
     settled: BTreeMap<String, ObjectTotals>,
+    /// Of those, objects that are not in the index and documents that it refused.
+    lacking: BTreeMap<String, (u64, u64)>,
 }
 
 impl<'s> Run<'s> {
@@ -181,6 +183,8 @@ impl<'s> Run<'s> {
         check_state(&settings.lake, &settings.state)?;
         let lake_s3 = S3::new(settings.lake_access.clone());
         let state = Folder::open(&settings.state, &lake_s3).await?;
+        // Before anything is written: what is refused leaves nothing behind.
+        let connected = settings.index.connect().await?;
         let mut lock = None;
         let destination = match (&settings.lake, &settings.state) {
             (Place::Local(lake), Place::Local(state)) => {
@@ -194,16 +198,21 @@ impl<'s> Run<'s> {
             }
             _ => Destination::Staged(state.clone()),
         };
-        let index = settings.index.open(&state, &settings.budget, settings.dry_run).await?;
+        let index = match connected {
+            Some(connected) => {
+                let (index, budget) = (&settings.index, &settings.budget);
+                Some(index.open(connected, &state, budget, settings.dry_run).await?)
+            }
+            None => None,
+        };
         report.index_url = index.as_ref().map(|index| index.cluster.url().to_owned());
         let selection = Selection {
             source: settings.source,
             filter: settings.filter.clone(),
             force: settings.force,
-            ledger: Ledger::checked(state),
+            ledger: Ledger::checked(state).with_index(index.clone()),
             sources: sources.clone(),
             beside: matches!(destination, Destination::Staged(_)),
-            indexes: index.is_some(),
         };
         let engine = Engine {
             cpu: Cpu::new(settings.budget.lanes)?,
@@ -227,6 +236,7 @@ impl<'s> Run<'s> {
             reload: BTreeMap::new(),
             pending: BTreeMap::new(),
             settled: BTreeMap::new(),
+            lacking: BTreeMap::new(),
         })
     }
 
@@ -275,9 +285,22 @@ impl<'s> Run<'s> {
                 self.stop_on(done);
             }
         }
+        for (missing, refused) in std::mem::take(&mut self.lacking).into_values() {
+            self.report.not_indexed_before += missing;
+            self.report.refused_before += refused;
+        }
         if unreached > 0 {
             self.report.objects.failed += unreached - 1;
             self.fail(format!("{unreached} objects"), "not reached before the load stopped".into());
+        }
+    }
+
+    /// What was indexed is found from now on.
+    pub(crate) async fn refresh(&mut self) {
+        let Some(index) = &self.engine.index else { return };
+        self.report.index_bytes = Some(index.sent_bytes());
+        if self.report.index.is_some_and(|counts| counts.indexed > 0) {
+            index.refresh().await;
         }
     }
 
@@ -293,6 +316,7 @@ impl<'s> Run<'s> {
             Ok(batch) => {
                 // They are read again after all, because others of their batch are.
                 let settled = self.settled.remove(id).unwrap_or_default();
+                self.lacking.remove(id);
                 let objects = &mut self.report.objects;
                 objects.skipped -= settled.skipped;
                 objects.failed -= settled.failed;
@@ -327,7 +351,12 @@ impl<'s> Run<'s> {
                 self.report.left_out += 1;
                 None
             }
-            Decision::Skip { batch, rejected } => {
+            Decision::Skip { batch, rejected, index } => {
+                if self.engine.index.is_some() && !index.is_done() {
+                    let (missing, refused) = self.lacking.entry(batch.clone()).or_default();
+                    *missing += u64::from(index.missing);
+                    *refused += index.refused;
+                }
                 self.settled.entry(batch).or_default().skipped += 1;
                 self.report.objects.skipped += 1;
                 self.report.rejected_before += rejected;
@@ -354,15 +383,16 @@ impl<'s> Run<'s> {
                 Some((State::Excluded, what)).filter(|_| !known)
             }
             Decision::Load(source) => {
-                batch.push(Item { object, key, source, fallback: None });
+                batch.push(Item::new(object, key, source));
                 return Ok(());
             }
-            Decision::Index { source, filters } => {
+            Decision::Index { source, filters, batch: loaded_in } => {
                 let pending = self
                     .pending
                     .entry(format!("{filters:?}"))
                     .or_insert_with(|| Batch::to_index(filters.to_vec()));
-                pending.push(Item { object, key, source, fallback: None });
+                let loaded_in = Some(loaded_in);
+                pending.push(Item { loaded_in, ..Item::new(object, key, source) });
                 if pending.is_full() {
                     let empty = Batch::to_index(filters.to_vec());
                     let full = std::mem::replace(pending, empty);

@@ -56,6 +56,12 @@ pub struct Report {
     /// Bytes sent to the index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index_bytes: Option<u64>,
+    /// Skipped objects that are not in this index, according to the ledger.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_indexed_before: u64,
+    /// Documents of skipped objects that the server refused.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused_before: u64,
     /// Files written.
     pub files: u64,
     /// Bytes of objects that were read.
@@ -86,6 +92,9 @@ pub struct Report {
     /// Only the index was written, from the lake.
     #[serde(skip)]
     pub filled: bool,
+    /// There was a filter.
+    #[serde(skip)]
+    pub filtered: bool,
     /// Where the index is.
     #[serde(skip)]
     pub index_url: Option<String>,
@@ -113,6 +122,11 @@ pub struct Report {
     /// Nothing was written.
     #[serde(skip)]
     pub dry_run: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The first names of a kind.
@@ -248,13 +262,25 @@ impl Report {
         if self.index.is_some_and(|index| index.rejected > 0) {
             line(&mut out, format_args!("refused   {}", state.join("index-rejects")));
         }
-        let verdict = if self.exit_code(false) == 0 {
-            "the index has everything of the lake that it is to have"
-        } else {
-            "not everything is in the index: run it again when the cause is gone"
-        };
-        line(&mut out, format_args!("{verdict}"));
+        line(&mut out, format_args!("{}", self.filled_verdict()));
         out
+    }
+
+    fn filled_verdict(&self) -> &'static str {
+        let IndexCounts { rejected, pending, .. } = self.index.unwrap_or_default();
+        if self.objects.failed + pending > 0 {
+            "not everything is in the index: run it again when the cause is gone"
+        } else if rejected > 0 {
+            "not everything is in the index: the server refuses documents, which are in the lake; \
+             run it again when it takes them"
+        } else if self.filtered {
+            "the index has what the filter admits; because of the filter this is not noted"
+        } else if self.objects.skipped == 0 {
+            "nothing to send: according to the ledger this index has everything of the lake; where \
+             indexes were deleted since, --force sends everything again"
+        } else {
+            "the index has everything of the lake that it is to have, according to the ledger"
+        }
     }
 
     fn index(&self, out: &mut String) {
@@ -405,6 +431,22 @@ impl Report {
             let count = self.rejected_before;
             // Writing to a String cannot fail.
             let _ = write!(text, "; earlier loads left {count} records in the rejects");
+        }
+        let mut unsent = Vec::new();
+        if self.not_indexed_before > 0 {
+            unsent.push(format!("{} objects", self.not_indexed_before));
+        }
+        if self.refused_before > 0 {
+            unsent.push(format!("{} documents that it refused", self.refused_before));
+        }
+        if !unsent.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "; of what was loaded before, this index lacks {}: send it with `trailhound load \
+                 --only opensearch`",
+                unsent.join(" and ")
+            );
         }
         text
     }

@@ -19,7 +19,7 @@ use parsers::{Filter, ObjectKey, Recognition, Source};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::{
-    ledger::{Entry, Known, Ledger, LedgerError, State},
+    ledger::{Entry, Indexed, Known, Ledger, LedgerError, State},
     pump::ObjectError,
     redrive::lines::Lines,
     store::{self, Kind, ObjectRef, Scope, Sources},
@@ -41,6 +41,8 @@ pub enum Decision {
         batch: String,
         /// Records of it that are in the rejects.
         rejected: u64,
+        /// What is known of its rows in the index, if there is one.
+        index: Indexed,
     },
     /// It failed before and would again.
     KnownFailure {
@@ -77,6 +79,8 @@ pub enum Decision {
         source: Option<&'static Source>,
         /// What was asked for when it was loaded.
         filters: Arc<[Filter]>,
+        /// The batch that it was loaded in.
+        batch: Arc<str>,
     },
     /// To be read, with the others of the batch that holds rows of it.
     Reload {
@@ -99,8 +103,6 @@ pub struct Selection {
     pub sources: Sources,
     /// What is loaded again goes beside what is there: staged files cannot be replaced.
     pub beside: bool,
-    /// What is not indexed yet is.
-    pub indexes: bool,
 }
 
 impl Selection {
@@ -147,6 +149,7 @@ impl Selection {
         if matches!(source, Decision::LeftOut) {
             return Ok(source);
         }
+        let indexes = self.ledger.index.is_some();
         let entry = self.ledger.find(&ledger_day(key), object, &self.filter).await?;
         let entry = entry.filter(|entry| !entry.lost);
         let known = entry.is_some_and(|entry| entry.is_of(object));
@@ -197,8 +200,10 @@ impl Selection {
         if by_content && !beside && matches!(entry.state, State::Unrecognized | State::Excluded) {
             return Ok(Decision::Reload { batch: entry.batch.to_string() });
         }
-        if self.indexes && known && !force && entry.pending && entry.covers(&self.filter) {
-            return Ok(Decision::Index { source, filters: Arc::clone(&entry.filters) });
+        let is_pending = indexes && known && !force && entry.index.pending;
+        if is_pending && entry.covers(&self.filter) {
+            let (filters, batch) = (Arc::clone(&entry.filters), Arc::clone(&entry.batch));
+            return Ok(Decision::Index { source, filters, batch });
         }
         // What has changed replaces the rows of what was there.
         match decide_again(source, entry, &self.filter, force || !known) {
@@ -220,7 +225,7 @@ impl Selection {
             if matches!(decision, Decision::Reload { batch } if batch == id)
                 && let Ok((source, fallback)) = self.source_again(false, &entry, &key, asked)
             {
-                batch.push(Item { object, key, source, fallback });
+                batch.push(Item { fallback, ..Item::new(object, key, source) });
             }
         }
         // It may have been loaded before.
@@ -265,7 +270,9 @@ fn decide_again(
     let covered = known.covers(filter) && !again;
     let batch = known.batch.to_string();
     match (known.state, &known.error) {
-        (State::Loaded, _) if covered => Decision::Skip { batch, rejected: known.rejected },
+        (State::Loaded, _) if covered => {
+            Decision::Skip { batch, rejected: known.rejected, index: known.index }
+        }
         (State::Failed, Some(error)) if covered && error.permanent => {
             Decision::KnownFailure { batch, why: error.what.clone(), unreadable: None }
         }
@@ -306,6 +313,15 @@ pub struct Item {
     pub source: Option<&'static Source>,
     /// What reads it if its content does not tell.
     pub fallback: Option<&'static Source>,
+    /// The batch that it was loaded in, if it is to be indexed only.
+    pub loaded_in: Option<Arc<str>>,
+}
+
+impl Item {
+    /// An object that is read by this, or by what its content tells.
+    pub fn new(object: ObjectRef, key: ObjectKey, source: Option<&'static Source>) -> Self {
+        Self { object, key, source, fallback: None, loaded_in: None }
+    }
 }
 
 pub(crate) type Reading = (Option<&'static Source>, Option<&'static Source>);
@@ -432,7 +448,7 @@ impl Batch {
                     // What another batch has by now leaves this one, so that nothing is there twice.
                     let owner = selection.ledger.find(day, &object, &selection.filter).await?;
                     if owner.is_none_or(|owner| *owner.batch == *id) {
-                        batch.push(Item { object, key, source, fallback });
+                        batch.push(Item { fallback, ..Item::new(object, key, source) });
                     }
                 }
                 None if has_rows => {

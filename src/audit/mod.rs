@@ -86,7 +86,6 @@ pub async fn audit(
             ledger: Ledger::checked(state),
             sources: sources.clone(),
             beside: false,
-            indexes: false,
         },
         hours: Hours::default(),
         newest: None,

@@ -52,6 +52,7 @@ pub(super) fn entries(
         state: State::Loaded,
         records: RecordCounts::default(),
         index: None,
+        index_id: None,
         filters: batch.filters.iter().map(Into::into).collect(),
         generation: batch.generation,
         from_rejects: Vec::new(),
@@ -72,6 +73,7 @@ pub(super) fn entries(
             state: error.map_or(State::Loaded, |(state, _)| *state),
             records: result.records,
             index: result.index,
+            index_id: result.index.and(outcome.index_id.as_deref().map(str::to_owned)),
             files,
             error: error.map(|(_, failure)| failure.clone()),
             ..base(&item.object)

@@ -203,12 +203,12 @@ fn deadline(context: &Context) -> Instant {
 }
 
 fn report(done: &Done, context: &Context) {
-    for (id, kind, why) in &done.failed {
+    for ((kind, why), (messages, first)) in done.causes() {
         let kind = match kind {
             Failure::Permanent => "permanent: it will end in the dead-letter queue",
             kind => kind.name(),
         };
-        tracing::warn!(message_id = id, kind, error = why, "message failed");
+        tracing::warn!(message_id = first, messages, kind, error = why, "message failed");
     }
     metrics::log(done);
     let mut stdout = std::io::stdout().lock();

@@ -32,8 +32,8 @@ pub(super) struct Load {
     /// rest by content
     #[arg(required_unless_present = "only", value_name = "PATH")]
     paths: Vec<Place>,
-    /// Write only the index, from the lake: what is pending, and what was loaded without an index;
-    /// with --force everything
+    /// Write only the index, from the lake: what the ledger does not know to be in this cluster; with
+    /// --force everything
     #[arg(long, env = "TRAILHOUND_ONLY", conflicts_with = "paths", value_name = "SINK")]
     only: Option<Only>,
     #[command(flatten)]

@@ -80,6 +80,16 @@ pub struct Done {
 }
 
 impl Done {
+    /// Failed messages by kind and cause: how many, and the id of the first. A cluster that is away
+    /// fails every message, which is one thing to tell.
+    pub fn causes(&self) -> BTreeMap<(Failure, &str), (u64, &str)> {
+        let mut causes = BTreeMap::new();
+        for (id, kind, why) in &self.failed {
+            causes.entry((*kind, why.as_str())).or_insert((0, id.as_str())).0 += 1;
+        }
+        causes
+    }
+
     /// Failed messages by kind.
     pub fn failures(&self) -> BTreeMap<&'static str, u64> {
         let mut kinds = BTreeMap::new();
@@ -94,6 +104,7 @@ impl Done {
 pub(super) fn log(object: &ObjectOutcome) {
     let RecordCounts { records_in, parquet, duplicate, rejected, excluded } = object.records;
     let (object_location, source, bytes) = (&object.location, object.source, object.read_bytes);
+    let pending = object.index.map(|index| index.pending);
     match &object.error {
         None => tracing::info!(
             object = object_location,
@@ -104,12 +115,27 @@ pub(super) fn log(object: &ObjectOutcome) {
             duplicate,
             rejected,
             excluded,
+            pending,
             "loaded"
         ),
         Some((state, error)) => tracing::warn!(
             object = object_location,
-            source, bytes, records_in, parquet, duplicate, rejected, excluded,
+            source, bytes, records_in, parquet, duplicate, rejected, excluded, pending,
             state = ?state, error = error.what, "not loaded"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cause_is_told_once_however_many_messages_it_fails() {
+        let failed = [("a", "away"), ("b", "gone"), ("c", "away")]
+            .map(|(id, why)| (id.to_owned(), Failure::Transient, why.to_owned()));
+        let done = Done { failed: failed.into(), ..Done::default() };
+        let causes: Vec<_> = done.causes().into_values().collect();
+        assert_eq!(causes, [(2, "a"), (1, "b")]);
     }
 }

@@ -125,12 +125,14 @@ impl Lines {
             records.parquet + records.duplicate + records.rejected + records.excluded;
         let mut files = old.files.clone();
         files.extend(new.files);
+        // Partly in one index and partly in another is in neither.
+        let index_id = old.index_id.clone().filter(|_| old.index_id == new.index_id);
         let mut index = old.index;
         if let Some(counts) = &mut index {
             let pending = is.parquet + is.duplicate;
             *counts += new.index.unwrap_or(IndexCounts { pending, ..IndexCounts::default() });
         }
-        Entry { records, index, files, writer: new.writer, ..old }
+        Entry { records, index, index_id, files, writer: new.writer, ..old }
     }
 
     /// Decodes what can be decoded. Returns the counts, and for each day the file of the lines that

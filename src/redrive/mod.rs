@@ -214,6 +214,7 @@ pub async fn redrive(
             redrive.run.selection.ledger.forget();
         }
     }
+    redrive.run.refresh().await;
     let Redrive { run, mut report, .. } = redrive;
     report.load = run.report;
     Ok(report)
@@ -295,7 +296,7 @@ impl Redrive<'_> {
             return;
         };
         batch.generation = batch.generation.max(entry.generation + 1);
-        batch.push(Item { object, key, source, fallback });
+        batch.push(Item { fallback, ..Item::new(object, key, source) });
     }
 
     async fn stage(&mut self, batch: Batch) -> Result<(), RedriveError> {
@@ -362,7 +363,7 @@ impl Redrive<'_> {
             batch.generation = batch.generation.max(entry.generation + 1);
             why.insert(object.location(), reason);
             lines.entries.insert(object.location(), entry);
-            batch.push(Item { object, key, source, fallback: None });
+            batch.push(Item::new(object, key, source));
         }
         if let Some(earlier) = &mut lines.extends {
             batch.earlier_id = Some(id.to_owned());

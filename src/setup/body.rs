@@ -196,6 +196,25 @@ impl Body {
     }
 }
 
+/// Where a mapping says something else than ours of what both have; and what becomes of unknown fields.
+pub fn conflicts(ours: &Value, theirs: &Value) -> Vec<String> {
+    let leaves = |value: &Value| {
+        let mut leaves = BTreeMap::new();
+        collect(value, String::new(), &mut leaves);
+        leaves
+    };
+    let theirs = leaves(theirs);
+    let differs = |(path, our): (String, String)| match theirs.get(&path) {
+        None if path != "dynamic" => None,
+        Some(their) if *their == our => None,
+        their => {
+            let their = their.map_or("nothing", String::as_str);
+            Some(format!("{path}: {their}, ours {our}"))
+        }
+    };
+    leaves(ours).into_iter().filter_map(differs).collect()
+}
+
 /// What whoever runs the cluster chooses, by our flags or not: it makes no body somebody else's.
 const CHOSEN: [&str; 2] = ["settings.index.number_of_shards", "settings.index.number_of_replicas"];
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     batch::now_ms,
-    cluster::{Cluster, ClusterError},
+    cluster::{Cluster, ClusterError, Trouble},
 };
 
 mod body;
@@ -90,7 +90,7 @@ pub enum SetupError {
 /// True if the index template of every class is there. Who may not read templates is told so too:
 /// the loader's role may be narrower than ours, and an index is still made by its template.
 pub async fn installed(cluster: &Cluster) -> Result<bool, ClusterError> {
-    let path = format!("/_index_template/{PREFIX}-{VERSION}-*");
+    let path = format!("/_index_template/{PREFIX}-{VERSION}-*?filter_path=index_templates.name");
     let reply = cluster.call(Method::Get, &path, None).await?;
     match reply.status {
         200 => {
@@ -107,6 +107,20 @@ pub async fn installed(cluster: &Cluster) -> Result<bool, ClusterError> {
     }
 }
 
+/// What tells the cluster from others, if it is one that is set up.
+pub async fn ready(cluster: &Cluster) -> Result<String, ClusterError> {
+    let identity = cluster.identity().await?;
+    if installed(cluster).await? {
+        return Ok(identity);
+    }
+    // Without templates the server guesses what fields are, and refuses what it has guessed wrong.
+    let what = format!(
+        "OpenSearch at {0} is not set up: run `trailhound setup opensearch --opensearch {0}` first",
+        cluster.url()
+    );
+    Err(ClusterError { trouble: Trouble::Refused, what })
+}
+
 /// Makes the cluster ready, or tells what is missing.
 pub async fn setup(cluster: &Cluster, settings: &Settings) -> Result<Report, SetupError> {
     let mut setup = Setup { cluster, settings, report: Report::new(cluster.url(), settings.mode) };
@@ -115,6 +129,7 @@ pub async fn setup(cluster: &Cluster, settings: &Settings) -> Result<Report, Set
         setup.step(&body).await?;
     }
     setup.aliases().await?;
+    setup.mappings().await?;
     setup.lifecycle().await?;
     setup.roles().await?;
     Ok(setup.report)
@@ -279,6 +294,35 @@ impl Setup<'_> {
             self.put(Method::Post, "/_aliases", &actions, "add aliases").await?;
         }
         self.report.steps.push(step);
+        Ok(())
+    }
+
+    /// An index that was made without our template, as by events that came before it, has guessed its
+    /// fields and keeps to that: no template puts it right, and it refuses events. A field that an index
+    /// of an earlier version does not have costs nothing.
+    async fn mappings(&mut self) -> Result<(), SetupError> {
+        const MAX_TOLD: usize = 3;
+        let path = format!("/{PREFIX}-{VERSION}-*/_mapping");
+        let reply = self.cluster.call(Method::Get, &path, None).await?;
+        let answer = match reply.status {
+            200 => reply.json(),
+            404 => json!({}),
+            _ => return Err(self.cluster.error("tell its mappings", &reply).into()),
+        };
+        for (index, entry) in answer.as_object().into_iter().flatten() {
+            let Some(name) = names::parse(index) else { continue };
+            let wrong = body::conflicts(&templates::mappings(name.class), &entry["mappings"]);
+            if wrong.is_empty() {
+                continue;
+            }
+            let first = wrong[..wrong.len().min(MAX_TOLD)].join("; ");
+            self.report.fail(format!(
+                "index {index} does not have the mapping of its template, and may refuse events ({} \
+                 differences: {first}): copy it into a new one, or delete it and run `trailhound load \
+                 --only opensearch --force`",
+                wrong.len()
+            ));
+        }
         Ok(())
     }
 

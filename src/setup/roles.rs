@@ -58,6 +58,7 @@ impl Role {
                         // delete, and no change of mappings.
                         "allowed_actions": [
                             "indices:admin/create",
+                            "indices:admin/refresh*",
                             "indices:data/write/bulk*",
                             "indices:data/write/index",
                         ],

@@ -15,29 +15,32 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use parsers::{Chunk, Document, Documents, Indexing};
+use opensearch::http::Method;
+use parsers::{Chunk, Document, Documents, Indexing, index::PREFIX, ocsf::VERSION};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::mpsc::Receiver, task::JoinSet};
 
-use self::{pace::Pace, reply::Verdict};
+use self::{health::Health, pace::Pace, reply::Verdict};
 use super::{Sink, SinkError, lines::DayFiles};
 use crate::{
     budget::Budget,
-    cluster::{Cluster, ClusterError},
+    cluster::{Cluster, ClusterError, Trouble},
     cpu::{Cpu, Panicked},
     read::Deadline,
+    setup,
     store::{Folder, ObjectRef},
 };
 
 mod bulk;
+mod health;
 mod pace;
 mod reply;
 pub mod summary;
@@ -51,85 +54,102 @@ pub struct Index {
     /// Where it is noted what was indexed later than it was loaded.
     pub state: Folder,
     /// Bodies are compressed.
-    pub gzip: bool,
-    /// Bytes of a body, before it is compressed.
-    pub bulk_bytes: usize,
+    gzip: bool,
     /// How long a cluster that does not answer well is waited for.
-    pub patience: Duration,
+    patience: Duration,
+    /// Which rules chose what is indexed.
+    rules: String,
+    /// Bytes of a body, before it is compressed: less once the server has refused one for its size.
+    bulk_bytes: AtomicUsize,
     pace: Pace,
-    health: Mutex<Health>,
+    health: Health,
+    /// The cluster was set up when it was asked last, and has answered since.
+    ready: tokio::sync::Mutex<bool>,
+    /// See [`Self::id`].
+    id: Mutex<Option<Arc<str>>>,
     sent: AtomicU64,
 }
 
-/// How the cluster has answered lately.
-struct Health {
-    /// When it has last done what it was asked.
-    good: Instant,
-    /// Why it is not asked any more.
-    down: Option<ClusterError>,
-    /// When this batch stops waiting for it.
-    until: Option<Instant>,
-}
-
 impl Index {
-    /// An index with requests as the budget has them.
+    /// An index with requests as the budget has them. `identity` is that of the cluster, if it has been
+    /// asked and is ready; `rules` are [`Self::indexing`]'s as a text.
     pub fn new(
         cluster: Cluster,
-        indexing: Arc<Indexing>,
+        identity: Option<&str>,
+        (indexing, rules): (Arc<Indexing>, String),
         state: Folder,
         gzip: bool,
         budget: &Budget,
         patience: Duration,
     ) -> Self {
-        let health = Mutex::new(Health { good: Instant::now(), down: None, until: None });
-        let (bulk_bytes, pace) = (budget.bulk_bytes, Pace::new(budget.bulk_requests));
-        let sent = AtomicU64::new(0);
-        Self { cluster, indexing, state, gzip, bulk_bytes, patience, pace, health, sent }
-    }
-
-    /// A new batch begins: what passes by itself may have passed, and is tried once more. With a
-    /// deadline half of the time is for waiting: the rest of the batch must be loaded after that.
-    fn begin(&self, deadline: Option<&Deadline>) {
-        let mut health = self.health();
-        health.until = deadline.map(|deadline| Instant::now() + deadline.left() / 2);
-        if health.down.as_ref().is_some_and(|error| error.trouble.passes()) {
-            health.down = None;
-        } else if health.down.is_none() {
-            health.good = Instant::now();
+        let health = Health::new(cluster.url(), patience);
+        let id = identity.map(|identity| format!("{identity} {rules}").into());
+        Self {
+            cluster,
+            indexing,
+            state,
+            gzip,
+            patience,
+            rules,
+            bulk_bytes: AtomicUsize::new(budget.bulk_bytes),
+            pace: Pace::new(budget.bulk_requests),
+            health,
+            ready: tokio::sync::Mutex::new(identity.is_some()),
+            id: Mutex::new(id),
+            sent: AtomicU64::new(0),
         }
     }
 
-    /// Bytes of requests so far, as they were sent.
+    /// Bytes of requests that were answered.
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Which cluster this is and which rules choose what is indexed, once the cluster has answered. The
+    /// ledger has it with what was indexed: what is in another cluster, or was chosen otherwise, says
+    /// nothing of this index.
+    pub fn id(&self) -> Option<Arc<str>> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn down(&self) -> Option<ClusterError> {
-        self.health().down.clone()
-    }
-
-    fn is_good(&self) {
-        self.health().good = Instant::now();
-    }
-
-    fn until(&self) -> Option<Instant> {
-        self.health().until
-    }
-
-    /// Takes note of trouble. True if there is no use in trying again.
-    fn is_hopeless(&self, error: &ClusterError) -> bool {
-        let mut health = self.health();
-        let is_late = health.until.is_some_and(|until| until <= Instant::now());
-        let is_long = health.good.elapsed() > self.patience;
-        let hopeless = !error.trouble.passes() || is_long || is_late;
-        if hopeless {
-            health.down.get_or_insert_with(|| error.clone());
+    /// Makes sure that the cluster is set up before anything is sent: without templates it would guess
+    /// what fields are, and refuse what it has guessed wrong. It may have come, or come back empty,
+    /// since it was asked last.
+    async fn ready(&self) -> Result<(), ClusterError> {
+        let mut ready = self.ready.lock().await;
+        if !*ready {
+            let identity = setup::ready(&self.cluster).await?;
+            let id = format!("{identity} {}", self.rules);
+            *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.into());
+            *ready = true;
         }
-        hopeless
+        Ok(())
+    }
+
+    /// Waits until the cluster is there, for as long as it is waited for at all.
+    pub async fn wait(&self) -> Result<(), ClusterError> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let until = Instant::now() + self.patience;
+        loop {
+            match self.ready().await {
+                Err(error) if error.trouble.passes() && Instant::now() < until => {
+                    tokio::time::sleep(PAUSE.min(until - Instant::now())).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Lets searches find what was indexed, which they otherwise do after half a minute. Nobody depends
+    /// on it: a role that may only write may not do this.
+    pub async fn refresh(&self) {
+        if self.cluster.is_serverless() {
+            return;
+        }
+        let path = format!("/{PREFIX}-{VERSION}-*/_refresh?ignore_unavailable=true");
+        let done = self.cluster.call(Method::Post, &path, None);
+        let done = self.health.in_time(done).await;
+        tracing::debug!(?done, "refreshed");
     }
 }
 
@@ -147,6 +167,18 @@ pub struct IndexCounts {
     pub excluded: u64,
     /// Documents that are to be sent again; the record is in the lake.
     pub pending: u64,
+}
+
+impl IndexCounts {
+    /// All rows.
+    pub fn total(&self) -> u64 {
+        self.indexed + self.duplicate + self.rejected + self.excluded + self.pending
+    }
+
+    /// True if nothing is left to be sent: every row is there, or is not to be.
+    pub fn is_done(&self) -> bool {
+        self.rejected + self.pending == 0
+    }
 }
 
 impl std::ops::AddAssign for IndexCounts {
@@ -170,6 +202,22 @@ pub struct IndexReceipt {
     pub reasons: BTreeMap<String, u64>,
     /// Why documents are pending.
     pub error: Option<ClusterError>,
+    /// See [`Index::id`].
+    pub id: Option<Arc<str>>,
+}
+
+impl IndexReceipt {
+    /// The cluster has been replaced by another one meanwhile: what the first one had is not there.
+    fn forget(&mut self, cluster: &Cluster) {
+        for counts in &mut self.counts {
+            counts.pending += std::mem::take(&mut counts.indexed);
+            counts.pending += std::mem::take(&mut counts.duplicate);
+        }
+        self.error.get_or_insert_with(|| {
+            let what = format!("another cluster than before answers at {}", cluster.url());
+            ClusterError { trouble: Trouble::Refused, what }
+        });
+    }
 }
 
 /// Sends the documents of one batch.
@@ -186,6 +234,8 @@ pub struct OpenSearchSink {
     pub days: Arc<[String]>,
     /// When the batch must be done.
     pub deadline: Option<Arc<Deadline>>,
+    /// The same chunks go to the lake, which does not wait for a cluster that is away.
+    pub beside_lake: bool,
 }
 
 /// Documents that are sent together.
@@ -198,7 +248,8 @@ impl Sink for OpenSearchSink {
     type Receipt = IndexReceipt;
 
     async fn run(self, mut chunks: Receiver<Arc<Chunk>>) -> Result<IndexReceipt, SinkError> {
-        self.index.begin(self.deadline.as_deref());
+        self.index.health.begin(self.deadline.as_deref());
+        let before = self.index.id();
         let counts = vec![IndexCounts::default(); self.objects.len()];
         let mut receipt = IndexReceipt { counts, ..IndexReceipt::default() };
         let mut rejects = DayFiles::new(&self.workspace, "index-rejects");
@@ -213,7 +264,7 @@ impl Sink for OpenSearchSink {
             if documents.all().is_empty() {
                 continue;
             }
-            for body in waiting.add(documents, self.index.bulk_bytes) {
+            for body in waiting.add(documents, self.index.bulk_bytes.load(Relaxed)) {
                 self.send(body, &mut sending, &mut receipt, &mut rejects).await?;
             }
         }
@@ -224,7 +275,11 @@ impl Sink for OpenSearchSink {
             self.settle(sent, &mut receipt, &mut rejects)?;
         }
         receipt.rejects = rejects.finish()?;
-        receipt.error = self.index.down();
+        receipt.error = self.index.health.down();
+        receipt.id = self.index.id();
+        if before.is_some() && before != receipt.id {
+            receipt.forget(&self.index.cluster);
+        }
         Ok(receipt)
     }
 }
@@ -232,7 +287,8 @@ impl Sink for OpenSearchSink {
 type Sent = Result<(Body, Vec<Verdict>), tokio::task::JoinError>;
 
 impl OpenSearchSink {
-    /// Starts a request as soon as there may be one more.
+    /// Starts a request as soon as there may be one more. The lake does not wait for a cluster that is
+    /// away: what there is no room for is pending.
     async fn send(
         &self,
         body: Body,
@@ -240,8 +296,15 @@ impl OpenSearchSink {
         receipt: &mut IndexReceipt,
         rejects: &mut DayFiles,
     ) -> Result<(), SinkError> {
+        const LOOKS: Duration = Duration::from_millis(200);
         while sending.len() >= self.index.pace.most() {
-            if let Some(sent) = sending.join_next().await {
+            if self.beside_lake && self.index.health.is_away() {
+                for document in &body.documents {
+                    receipt.counts[document.object as usize].pending += 1;
+                }
+                return Ok(());
+            }
+            if let Ok(Some(sent)) = tokio::time::timeout(LOOKS, sending.join_next()).await {
                 self.settle(sent, receipt, rejects)?;
             }
         }

@@ -355,8 +355,9 @@ fn object_bytes(message: &Message) -> u64 {
 }
 
 fn report(done: &Done) {
-    for (id, kind, why) in &done.failed {
-        tracing::warn!(message = id, kind = kind.name(), error = why, "message failed");
+    for ((kind, why), (messages, first)) in done.causes() {
+        let kind = kind.name();
+        tracing::warn!(message_id = first, messages, kind, error = why, "message failed");
     }
     metrics::log(done);
 }

@@ -10,6 +10,8 @@ use crate::support::{
     load_command, number, records, sample_archive, shared, trail_key, trailhound,
 };
 
+mod away;
+mod known;
 mod trouble;
 
 /// 40 calls in four objects, and 60 flows.
@@ -71,6 +73,9 @@ fn an_archive_is_in_the_index_as_in_the_lake_and_the_same_again_changes_nothing(
     let rows = run.records("parquet");
     assert_eq!((run.index("indexed"), run.index("rejected"), run.index("pending")), (rows, 0, 0));
     assert_eq!(run.index("duplicate"), run.records("duplicate"));
+    // At once, not with the next refresh.
+    let found = index.node.get("GET", "/ocsf-all/_count", None);
+    assert_eq!(found["count"], rows);
     assert_is_lake(index.node, &lake);
     let before = documents(index.node);
     for _ in 0..3 {

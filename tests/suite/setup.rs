@@ -210,6 +210,13 @@ fn what_somebody_changed_is_left_alone_or_saved() {
     setup(&node, &["--shards", "network_activity=3", "--replicas", "0"]);
     // The index was there before the templates.
     assert_eq!((node.count("ocsf-4001"), node.count("ocsf-all")), (1, 1));
+    // It has guessed what its fields are, which no template puts right.
+    let checked = setup(&node, &["--check"]);
+    assert_eq!(checked.code, 2);
+    assert!(checked.problems.contains(&before), "{}", checked.problems);
+    assert!(checked.problems.contains("dynamic: nothing, ours false"), "{}", checked.problems);
+    node.get("DELETE", &format!("/{before}"), None);
+    assert_eq!(setup(&node, &["--check"]).code, 0);
 
     // Shards and replicas that somebody chose stay, also when nothing is said.
     let again = setup(&node, &[]);
@@ -351,6 +358,7 @@ fn roles_let_each_do_what_is_theirs_and_no_more() {
     };
     let run = load("loader", "one");
     assert_eq!((run.code, run.index("indexed")), (0, 2), "{run:?}");
+    assert_eq!(ask("analyst", "GET", "/ocsf-all/_search"), (200, Some(4)), "visible at once");
     let summaries = "/trailhound-ledger-*/_search";
     node.refresh("trailhound-ledger-*");
     assert_eq!(ask("analyst", "GET", summaries), (200, Some(1)), "{run:?}");

@@ -46,11 +46,17 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
     let mut parts: Vec<Vec<usize>> = vec![(0..body.documents.len()).collect()];
     let mut failures = 0;
     while let Some(part) = parts.pop() {
-        if index.down().is_some() {
+        if index.health.down().is_some() {
             break;
         }
         let ranges: Vec<_> = part.iter().map(|&at| body.documents[at].range.clone()).collect();
+        let bytes: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        if part.len() > 1 && bytes > index.bulk_bytes.load(Relaxed) {
+            halve(&mut parts, &part);
+            continue;
+        }
         let text = gather(&body.text, &ranges);
+        let asked = Instant::now();
         let answer = attempt(index, cpu, text, part.len()).await;
         let mut again = Vec::new();
         let mut trouble = None;
@@ -67,7 +73,7 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
                     };
                 }
                 if again.len() < part.len() {
-                    index.is_good();
+                    index.health.good();
                     failures = 0;
                 }
             }
@@ -76,8 +82,9 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
                     let (status, kind) = (413, "too_large".into());
                     verdicts[only] = Verdict::Rejected { status, kind, reason };
                 } else {
-                    let (front, back) = part.split_at(part.len() / 2);
-                    parts.extend([back.to_vec(), front.to_vec()]);
+                    // Later bodies need not find out the same.
+                    index.bulk_bytes.fetch_min(bytes.div_ceil(2), Relaxed);
+                    halve(&mut parts, &part);
                 }
             }
             Answer::Trouble(error, pause) => {
@@ -90,36 +97,32 @@ pub(super) async fn deliver(index: &Index, cpu: &Cpu, body: &Body) -> Vec<Verdic
             continue;
         };
         index.pace.bad();
-        tracing::warn!(documents = again.len(), error = error.what, "sent again");
-        if index.is_hopeless(&error) {
-            break;
-        }
+        tracing::debug!(documents = again.len(), error = error.what, "sent again");
+        let Some(until) = index.health.bad(&error, asked) else { break };
         failures += 1;
         if failures > 1 && error.trouble == Trouble::Busy && again.len() > 1 {
             // It may be that a request as large as this never fits in what the server sets aside.
-            let (front, back) = again.split_at(again.len() / 2);
-            parts.extend([back.to_vec(), front.to_vec()]);
+            halve(&mut parts, &again);
         } else {
             parts.push(again);
         }
         let pause = pause.unwrap_or_else(|| random_pause(failures));
-        let _ = in_time(index, tokio::time::sleep(pause)).await;
+        tokio::time::sleep_until((Instant::now() + pause).min(until).into()).await;
     }
     verdicts
 }
 
-/// A cluster that answers at all does so within this, also if nobody wants to wait for it.
-const SHORTEST_PATIENCE: Duration = Duration::from_secs(15);
-
-/// What a future gives, unless the time for waiting is up before.
-async fn in_time<R>(index: &Index, work: impl Future<Output = R>) -> Option<R> {
-    let patience = index.patience.max(SHORTEST_PATIENCE);
-    let until = index.until().unwrap_or_else(|| Instant::now() + patience);
-    tokio::time::timeout_at(until.into(), work).await.ok()
+fn halve(parts: &mut Vec<Vec<usize>>, part: &[usize]) {
+    let (front, back) = part.split_at(part.len() / 2);
+    parts.extend([back.to_vec(), front.to_vec()]);
 }
 
 async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer {
     let _permit = index.pace.permit().await;
+    let is_ready = index.health.in_time(index.ready()).await;
+    if let Err(error) = is_ready.unwrap_or_else(|| Err(index.health.late())) {
+        return Answer::Trouble(error, None);
+    }
     let body = if index.gzip {
         match cpu.run(move || cluster::gzip(&text)).await {
             Ok(body) => body,
@@ -131,16 +134,17 @@ async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer 
     } else {
         text
     };
-    index.sent.fetch_add(body.len() as u64, Relaxed);
-    let sent = in_time(index, index.cluster.bulk(reply::PATH, body, index.gzip)).await;
-    let reply = match sent {
-        Some(Ok(reply)) => reply,
-        Some(Err(error)) => return Answer::Trouble(error, None),
-        None => {
-            let what = format!("OpenSearch at {} has not answered in time", index.cluster.url());
-            return Answer::Trouble(ClusterError { trouble: Trouble::Unreachable, what }, None);
+    let bytes = body.len() as u64;
+    let sent = index.health.in_time(index.cluster.bulk(reply::PATH, body, index.gzip)).await;
+    let reply = match sent.unwrap_or_else(|| Err(index.health.late())) {
+        Ok(reply) => reply,
+        Err(error) => {
+            // Who answers next may be another one, or have lost everything.
+            *index.ready.lock().await = false;
+            return Answer::Trouble(error, None);
         }
     };
+    index.sent.fetch_add(bytes, Relaxed);
     match reply.status {
         200 => match reply::items(&reply.body, count) {
             Ok(items) => Answer::Items(items),
@@ -160,6 +164,9 @@ async fn attempt(index: &Index, cpu: &Cpu, text: Bytes, count: usize) -> Answer 
 fn error_of(index: &Index, trouble: Trouble, said: &str) -> ClusterError {
     let url = index.cluster.url();
     let help = match trouble {
+        Trouble::Blocked if said.contains("index_closed_exception") => {
+            "has a closed index that documents belong to: open it (POST /ocsf-*/_open), or delete it"
+        }
         Trouble::Blocked => "takes no writes: free disk space, or take the block away",
         Trouble::Denied => {
             "does not let us index: map our user or role to one that may, see `trailhound setup \
@@ -168,7 +175,7 @@ fn error_of(index: &Index, trouble: Trouble, said: &str) -> ClusterError {
         Trouble::Refused => {
             "has no such index and makes none: let action.auto_create_index admit ocsf-*"
         }
-        Trouble::Busy | Trouble::Unreachable => "has too much to do",
+        Trouble::Busy | Trouble::Unreachable | Trouble::Unknown => "has too much to do",
     };
     ClusterError { trouble, what: format!("OpenSearch at {url} {help} ({said})") }
 }

@@ -31,7 +31,7 @@ impl Index {
     pub async fn summarize(&self, lake: &str, now_ms: i64, outcome: &Outcome) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let batch = &outcome.batch;
-        if outcome.objects.is_empty() || self.down().is_some() {
+        if outcome.objects.is_empty() || self.health.is_away() {
             return;
         }
         let mut objects: BTreeMap<&str, u64> = BTreeMap::new();
