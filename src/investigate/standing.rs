@@ -192,7 +192,12 @@ pub fn standing(story: &Story, later: &[Call]) -> Vec<Standing> {
                     all.push(of_change(story, change, call, &names));
                 }
             }
-            None => all.extend(session(story, included)),
+            // Both accounts log who assumes a role across them.
+            None => {
+                all.extend(session(story, included).filter(|session| {
+                    all.iter().all(|other: &Standing| other.which != session.which)
+                }))
+            }
         }
     }
     all

@@ -50,8 +50,16 @@ pub struct DedupeExec {
 }
 
 impl DedupeExec {
+    /// Of these columns of a scan, the last one of which is the uid. The scan gives them itself where it
+    /// can: what is put between may be given other partitions than the scan has.
+    pub fn of(columns: Vec<ProjectionExpr>, scan: &Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let projection = ProjectionExec::try_new(columns, Arc::clone(scan))?;
+        let swapped = scan.try_swapping_with_projection(&projection)?;
+        Ok(Self::new(swapped.unwrap_or_else(|| Arc::new(projection))))
+    }
+
     /// The last column of the input is the uid.
-    pub fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let fields = input.schema().fields().clone();
         let schema = Arc::new(Schema::new(fields[..fields.len() - 1].to_vec()));
         let properties = Arc::new(PlanProperties::new(
@@ -130,9 +138,8 @@ impl ExecutionPlan for DedupeExec {
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let last = self.input.schema().fields().len() - 1;
         let uid = ProjectionExpr { expr: Arc::new(Column::new(UID, last)), alias: UID.into() };
-        let exprs = projection.expr().iter().cloned().chain([uid]);
-        let input = ProjectionExec::try_new(exprs, Arc::clone(&self.input))?;
-        Ok(Some(Arc::new(Self::new(Arc::new(input)))))
+        let columns = projection.expr().iter().cloned().chain([uid]).collect();
+        Ok(Some(Arc::new(Self::of(columns, &self.input)?)))
     }
 
     /// Rows of one event are equal, so that it does not matter which is asked.

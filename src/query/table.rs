@@ -20,7 +20,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{DFSchema, ScalarValue},
+    common::{
+        DFSchema, ScalarValue,
+        tree_node::{Transformed, TreeNode},
+    },
     datasource::{
         TableType,
         listing::PartitionedFile,
@@ -34,13 +37,10 @@ use datafusion::{
     execution::object_store::ObjectStoreUrl,
     logical_expr::{Expr, TableProviderFilterPushDown},
     physical_plan::{
-        ExecutionPlan, PhysicalExpr,
-        empty::EmptyExec,
-        expressions::Column,
-        projection::{ProjectionExec, ProjectionExpr},
-        union::UnionExec,
+        ExecutionPlan, PhysicalExpr, empty::EmptyExec, expressions::Column,
+        projection::ProjectionExpr, union::UnionExec,
     },
-    prelude::{col, get_field},
+    prelude::{SessionContext, col, get_field},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parquet::{errors::ParquetError, file::metadata::ParquetMetaData};
@@ -196,33 +196,31 @@ impl ClassTable {
     /// A scan whose rows may be there twice in a group, and then come once.
     fn scan_once(
         &self,
-        published: Vec<Vec<Part>>,
-        staged: Vec<Part>,
+        groups: Vec<Vec<Part>>,
+        is_staged: bool,
         columns: &[usize],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let metadata = self.schema.index_of("metadata")?;
         let with_uid: Vec<usize> = columns.iter().copied().chain([metadata]).collect();
-        let mut input = self.scan_files(published, &with_uid, false, true, None)?;
-        if !staged.is_empty() {
-            let staged = self.scan_files(vec![staged], &with_uid, true, true, None)?;
-            let all = UnionExec::try_new(vec![input, staged])?;
-            input = Arc::new(
-                datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec::new(all),
-            );
-        }
+        let input = self.scan_files(groups, &with_uid, is_staged, true, None)?;
         let schema = input.schema();
-        let uid = get_field(col("metadata"), "uid");
         let only = Schema::new(vec![schema.field(columns.len()).clone()]);
-        let uid = datafusion::prelude::SessionContext::new()
-            .create_physical_expr(uid, &DFSchema::try_from(only)?)?;
-        let uid = datafusion::physical_expr::utils::reassign_expr_columns(uid, &schema)?;
+        let uid = SessionContext::new()
+            .create_physical_expr(get_field(col("metadata"), "uid"), &DFSchema::try_from(only)?)?;
+        let uid = uid.transform_up(|expr| {
+            let at_end =
+                || Arc::new(Column::new("metadata", columns.len())) as Arc<dyn PhysicalExpr>;
+            Ok(match expr.downcast_ref::<Column>() {
+                Some(_) => Transformed::yes(at_end()),
+                None => Transformed::no(expr),
+            })
+        })?;
         let kept = schema.fields().iter().take(columns.len()).enumerate().map(|(at, field)| {
             let expr: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), at));
             ProjectionExpr { expr, alias: field.name().clone() }
         });
-        let exprs = kept.chain([ProjectionExpr { expr: uid, alias: UID.into() }]);
-        let input = ProjectionExec::try_new(exprs, input)?;
-        Ok(Arc::new(DedupeExec::new(Arc::new(input))))
+        let exprs = kept.chain([ProjectionExpr { expr: uid.data, alias: UID.into() }]);
+        Ok(Arc::new(DedupeExec::of(exprs.collect(), &input)?))
     }
 }
 
@@ -259,9 +257,13 @@ impl TableProvider for ClassTable {
             let groups = spread(alone.into_iter().map(|part| vec![part]).collect(), jobs);
             plans.push(self.scan_files(groups, &columns, false, false, limit)?);
         }
-        if !common.is_empty() || !staged.is_empty() {
-            let jobs = if staged.is_empty() { jobs } else { 1 };
-            plans.push(self.scan_once(spread(common, jobs), staged, &columns)?);
+        if !staged.is_empty() {
+            // All of them are in one group. Of what is published the partition follows from the rows
+            // as well.
+            let all = common.into_iter().flatten().chain(staged).collect();
+            plans.push(self.scan_once(vec![all], true, &columns)?);
+        } else if !common.is_empty() {
+            plans.push(self.scan_once(spread(common, jobs), false, &columns)?);
         }
         Ok(match plans.len() {
             0 => Arc::new(EmptyExec::new(Arc::new(self.schema.project(&columns)?))),

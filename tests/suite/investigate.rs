@@ -63,9 +63,8 @@ fn a_report_says_what_stands_what_was_touched_and_how_sure_it_is() {
         assert!(summary.contains(part), "{part}: {summary}");
     }
     let standing = texts(&report["still_standing"], "what");
-    for what in ["access key", "user", "session", "instance"] {
-        assert!(standing.contains(what), "{what}: {standing:?}");
-    }
+    // The new user and its key were deleted in the morning; nobody thought of the rest.
+    assert_eq!(standing, BTreeSet::from(["instance", "open security group", "session"]));
     let failed = report["timeline"].as_array().unwrap().iter();
     let failed = failed.filter(|row| row["outcome"] != "Success").count() as u64;
     assert_eq!(failed, number(&key["cloudtrail"]["failed"]));

@@ -6,11 +6,11 @@ use parsers::ocsf::CLASSES;
 use serde_json::{Value, json};
 
 use crate::support::{
-    ACCOUNTS, Bench, Lake, REGIONS, Run,
+    Bench, Lake, Run,
     ask::{Answer, count, query, query_command, sample_lake},
     cloud::s3::S3Server,
     event, flow_key, flow_object, gzip, load_command, records, sample_archive, trail_key,
-    trail_key_of, trailhound,
+    trailhound,
 };
 
 #[test]
@@ -32,7 +32,7 @@ fn every_row_of_the_lake_is_in_its_class_and_in_the_view_of_all() {
 fn fields_of_structs_are_named_by_dots_and_partitions_are_columns() {
     let sql = "SELECT actor.user.uid AS arn, region, accountid, eventday FROM api_activity \
                WHERE actor.user.credential_uid = 'AKIAIOSFODNN7EXAMPLE' \
-               AND element_at(unmapped, 'readOnly') = 'true' LIMIT 1";
+               AND element_at(unmapped, 'readOnly') = 'true' AND api.operation = 'GetUser'";
     assert_eq!(
         query(sample_lake(), sql),
         [json!({
@@ -160,22 +160,18 @@ fn files_that_cannot_have_rows_are_not_read() {
 #[test]
 fn a_damaged_file_is_named_and_left_out() {
     let bench = Bench::new();
-    for (account, name) in [(ACCOUNTS[0], "a"), (ACCOUNTS[1], "b")] {
-        let mut events: Vec<Value> = (0..40).map(event).collect();
-        for event in &mut events {
-            event["recipientAccountId"] = account.into();
-            event["eventID"] = format!("{account}-{}", event["eventID"]).into();
-        }
-        bench.put(&trail_key_of(account, REGIONS[0], "2024/05/01", name), gzip(&records(&events)));
-    }
+    let events: Vec<Value> = (0..80).map(event).collect();
+    bench.put(&trail_key("a"), gzip(&records(&events)));
     assert_eq!(bench.load(&[]).code, 0);
     let lake = bench.lake();
-    let file = lake.files().into_iter().find(|path| path.contains(ACCOUNTS[0])).unwrap();
+    let mut files = lake.files();
+    let file = files.remove(0);
     let path = lake.dir.join(&file);
     let body = fs::read(&path).unwrap();
     fs::write(&path, &body[..body.len() / 2]).unwrap();
+    let rest: usize = files.iter().map(|file| lake.rows_of(file).len()).sum();
     let answer = Answer::of(&mut query_command(&lake.dir, "SELECT count(*) AS n FROM events"));
-    assert_eq!((answer.code, answer.rows()), (2, vec![json!({ "n": 40 })]));
+    assert_eq!((answer.code, answer.rows()), (2, vec![json!({ "n": rest })]));
     assert!(answer.stderr.contains(&file), "{}", answer.stderr);
 }
 
