@@ -182,7 +182,7 @@ fn parse_source(text: &str) -> Result<&'static Source, String> {
 }
 
 /// A date or time in milliseconds.
-fn parse_time(text: &str) -> Result<i64, String> {
+pub(super) fn parse_time(text: &str) -> Result<i64, String> {
     let date = || time::from_text(&format!("{text}T00:00:00Z"));
     time::from_text(text)
         .or_else(date)
