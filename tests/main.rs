@@ -28,6 +28,8 @@ mod suite {
     mod others_fields;
     mod pairs;
     mod publish;
+    #[cfg(feature = "query")]
+    mod query_library;
     mod reader;
     mod redrive;
     mod s3;

@@ -47,7 +47,7 @@ enum Dialect {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("lake", |lake| lake.required_unless_present_any(["list", "dialect"])))]
+#[command(mut_arg("lake", |lake| lake.required(false)))]
 pub(super) struct Query {
     /// SQL, `-` for SQL from stdin, or `@NAME` for a shipped query
     #[arg(value_name = "SQL", required_unless_present_any = ["file", "list"])]

@@ -26,7 +26,8 @@ used AS (
 )
 SELECT taken.time, taken.account, taken.account_name, taken.region, taken.operation, taken.status,
   taken.error, given.giver AS before_caller, taken.actor_arn AS caller,
-  taken.access_key AS caller_key,  taken.src_ip, taken.src_domain, taken.resource AS role, taken.new_key AS session_key, used.calls,
+  taken.access_key AS caller_key, taken.src_ip, taken.src_domain, taken.resource AS role,
+  taken.new_key AS session_key, used.calls,
   used.failures, used.last_call, taken.uid
 FROM events AS taken
 LEFT JOIN given ON given.new_key = taken.access_key

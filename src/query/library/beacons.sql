@@ -18,8 +18,10 @@ WITH starts AS (
       PARTITION BY account, src_ip, dst_ip, dst_port ORDER BY time, uid) AS gap
   FROM events
   WHERE class = 'network_activity' AND status = 'Allowed'
-    AND regexp_like(src_ip, '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
-    AND NOT regexp_like(dst_ip, '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
+    AND regexp_like(src_ip,
+      '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
+    AND NOT regexp_like(dst_ip,
+      '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
     AND dst_port < 32768
     AND (:account IS NULL OR account = :account)
     AND (:address IS NULL OR src_ip = :address OR dst_ip = :address)

@@ -15,7 +15,8 @@ SELECT account, account_name, region, operation, coalesce(session_issuer, actor_
 FROM events
 WHERE class = 'api_activity' AND invoked_by IS NULL
   AND (operation IN ('DeleteObject', 'DeleteObjects', 'DeleteBucket', 'DeleteDBInstance',
-      'DeleteDBCluster', 'DeleteDBSnapshot', 'DeleteDBClusterSnapshot', 'DeleteSnapshot', 'DeleteVolume',
+      'DeleteDBCluster', 'DeleteDBSnapshot', 'DeleteDBClusterSnapshot', 'DeleteSnapshot',
+      'DeleteVolume',
       'DeregisterImage', 'TerminateInstances', 'DeleteTable', 'DeleteBackup', 'DeleteBackupVault',
       'DeleteRecoveryPoint', 'DeleteFileSystem', 'DeleteRepository', 'DeleteStack',
       'DeleteBucketLifecycle', 'PutBucketLifecycle', 'PutBucketLifecycleConfiguration')

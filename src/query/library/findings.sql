@@ -22,7 +22,8 @@ WITH updates AS (
   AND eventday BETWEEN :since_day AND :until_day
 )
 SELECT time AS last_update, first_update, updates, severity_id, operation AS type, title, status,
-  account, account_name, region, actor_arn, access_key, src_ip, dst_ip, instance_uid, resource, finding_uid, uid
+  account, account_name, region, actor_arn, access_key, src_ip, dst_ip, instance_uid, resource,
+  finding_uid, uid
 FROM updates
 WHERE nth = 1
 ORDER BY severity_id DESC, last_update, finding_uid

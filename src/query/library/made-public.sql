@@ -1,4 +1,4 @@
--- question: Which buckets, snapshots, images or functions were opened to everybody, or to another account?
+-- question: Which buckets, snapshots, images or functions were opened to others?
 -- group: data
 -- technique: T1537 Transfer Data to Cloud Account
 -- means: Calls whose request opens something: public ACLs and policies, blocks against public

@@ -11,7 +11,8 @@
 -- takes: until, time, default 2200-01-01
 -- takes: limit, integer, default 100000
 SELECT time, account, region, operation, status, error,
-  json_extract_scalar(request, '$.key') AS object, bytes_out AS bytes, actor_arn, access_key, src_ip, src_domain, user_agent, uid
+  json_extract_scalar(request, '$.key') AS object, bytes_out AS bytes, actor_arn,
+  access_key, src_ip, src_domain, user_agent, uid
 FROM events
 WHERE class = 'api_activity' AND service = 's3.amazonaws.com'
   AND operation IN ('GetObject', 'SelectObjectContent', 'CopyObject', 'GetObjectTorrent')

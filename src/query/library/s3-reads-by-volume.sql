@@ -13,7 +13,8 @@
 -- takes: until, time, default 2200-01-01
 -- takes: limit, integer, default 100
 SELECT bucket, account, coalesce(session_issuer, actor_arn, actor_id) AS principal, access_key,
-  src_ip, src_domain, count(*) AS reads, count(DISTINCT json_extract_scalar(request, '$.key')) AS objects,
+  src_ip, src_domain, count(*) AS reads,
+  count(DISTINCT json_extract_scalar(request, '$.key')) AS objects,
   sum(bytes_out) AS bytes, count(*) FILTER (WHERE status = 'Failure') AS failures,
   min(time) AS first_time, max(time) AS last_time
 FROM events
@@ -27,5 +28,5 @@ WHERE class = 'api_activity' AND service = 's3.amazonaws.com'
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY bucket, account, coalesce(session_issuer, actor_arn, actor_id), access_key, src_ip,
   src_domain
-ORDER BY coalesce(sum(bytes_out), 0) DESC, reads DESC, bucket, principal, src_ip
+ORDER BY bytes DESC NULLS LAST, reads DESC, bucket, principal, src_ip
 LIMIT :limit

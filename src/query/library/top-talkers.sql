@@ -14,12 +14,14 @@ SELECT account, account_name, region, interface_uid, src_ip, dst_ip, count(*) AS
   min(time) AS first_time, max(time) AS last_time
 FROM events
 WHERE class = 'network_activity' AND status = 'Allowed'
-  AND regexp_like(src_ip, '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
-  AND NOT regexp_like(dst_ip, '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
+  AND regexp_like(src_ip,
+      '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
+  AND NOT regexp_like(dst_ip,
+      '^(10|127|192[.]168|169[.]254|172[.](1[6-9]|2[0-9]|3[01]))[.]|^(f[cd]|fe80:)')
   AND (:account IS NULL OR account = :account)
   AND (:address IS NULL OR src_ip = :address OR dst_ip = :address)
   AND time >= :since AND time < :until
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY account, account_name, region, interface_uid, src_ip, dst_ip
-ORDER BY coalesce(sum(bytes), 0) DESC, src_ip, dst_ip, interface_uid
+ORDER BY bytes DESC NULLS LAST, src_ip, dst_ip, interface_uid
 LIMIT :limit
