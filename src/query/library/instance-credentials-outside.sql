@@ -22,23 +22,25 @@ WITH calls AS (
     AND time < :until AND eventday <= :until_day
 ),
 places AS (
-  SELECT actor_arn, instance, account, src_ip, min(time) AS first_time, max(time) AS last_time,
+  SELECT min(actor_arn) AS actor_arn, instance, account, src_ip, min(time) AS first_time,
+    max(time) AS last_time,
     count(*) AS calls, count(*) FILTER (WHERE status = 'Failure') AS failures,
     array_join(array_sort(array_agg(DISTINCT access_key)), ', ') AS keys,
     array_join(array_sort(array_agg(DISTINCT operation)), ', ') AS operations,
     min(user_agent) AS a_user_agent
   FROM calls
-  GROUP BY actor_arn, instance, account, src_ip
+  GROUP BY instance, account, src_ip
 ),
 ranked AS (
   SELECT *,
-    first_value(src_ip) OVER (PARTITION BY actor_arn ORDER BY first_time, src_ip) AS own_address,
-    row_number() OVER (PARTITION BY actor_arn ORDER BY first_time, src_ip) AS place
+    first_value(src_ip) OVER (PARTITION BY account, instance ORDER BY first_time, src_ip)
+      AS own_address,
+    row_number() OVER (PARTITION BY account, instance ORDER BY first_time, src_ip) AS place
   FROM places
 )
 SELECT first_time, last_time, account, instance, actor_arn, own_address, src_ip, calls, failures,
   keys, operations, a_user_agent
 FROM ranked
 WHERE place > 1 AND last_time >= :since
-ORDER BY first_time, actor_arn, src_ip
+ORDER BY first_time, instance, src_ip
 LIMIT :limit
