@@ -39,6 +39,8 @@ mod output;
 mod publish;
 #[cfg(feature = "query")]
 mod query;
+#[cfg(feature = "query")]
+mod raw;
 mod redrive;
 mod setup;
 
@@ -96,6 +98,9 @@ enum Command {
     /// file could not be read; 1 when there is no answer.
     #[cfg(feature = "query")]
     Investigate(Box<investigate::Investigate>),
+    /// Fetch the raw record of an event from the object that it was read from
+    #[cfg(feature = "query")]
+    Raw(Box<raw::Raw>),
     /// Make a cluster ready for events
     Setup(Setup),
     /// Delete indexes whose last event is old
@@ -141,6 +146,8 @@ impl Cli {
             Command::Query(args) => args.run(),
             #[cfg(feature = "query")]
             Command::Investigate(args) => args.run(),
+            #[cfg(feature = "query")]
+            Command::Raw(args) => args.run(),
             Command::Setup(args) => args.run(),
             Command::Expire(args) => args.run(),
             Command::Templates(args) => args.run(),

@@ -30,6 +30,8 @@ mod suite {
     mod pairs;
     mod publish;
     mod query;
+    #[cfg(feature = "query")]
+    mod query_library;
     mod reader;
     mod redrive;
     mod s3;

@@ -20,29 +20,51 @@ use std::{
 
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
-use clap::{Args, builder::FalseyValueParser};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use futures_util::StreamExt;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
-use super::interruptible;
+use super::{interruptible, print};
 use crate::{
     config::{LakeArgs, SizeArgs},
     query::{
-        Lake, Limits, engine_error,
+        Lake, Limits, engine_error, library,
         output::{Format, Output, OutputError, with_zone},
     },
 };
 
+mod parameters;
+
+use parameters::Parameters;
+
+/// Whose SQL it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Dialect {
+    /// Run it here
+    Datafusion,
+    /// Print it for Athena or Trino, with the view `events` in front of it
+    Athena,
+}
+
 #[derive(Debug, Args)]
+#[command(mut_arg("lake", |lake| lake.required(false)))]
 pub(super) struct Query {
-    /// SQL, or `-` for SQL from stdin
-    #[arg(value_name = "SQL", required_unless_present = "file")]
+    /// SQL, `-` for SQL from stdin, or `@NAME` for a shipped query
+    #[arg(value_name = "SQL", required_unless_present_any = ["file", "list"])]
     sql: Option<String>,
+    /// List the shipped queries, or show the one that is named
+    #[arg(long, env = "TRAILHOUND_LIST", value_parser = FalseyValueParser::new())]
+    list: bool,
+    /// Run the query here, or print it for Athena
+    #[arg(long, env = "TRAILHOUND_DIALECT", value_enum)]
+    dialect: Option<Dialect>,
     /// Read the SQL from a file
     #[arg(long, short, env = "TRAILHOUND_FILE", value_name = "FILE", conflicts_with = "sql")]
     file: Option<PathBuf>,
     #[command(flatten)]
-    lake: LakeArgs,
+    lake: Option<LakeArgs>,
+    #[command(flatten)]
+    parameters: Parameters,
     #[command(flatten)]
     size: SizeArgs,
     /// How rows are written: at a terminal a table, else CSV, or what the name of `-o` says
@@ -61,7 +83,13 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.list {
+            return self.show();
+        }
         let sql = self.text()?;
+        if self.dialect == Some(Dialect::Athena) {
+            return self.print(&library::for_athena(&sql)?);
+        }
         let progress = self.progress();
         let done = interruptible(self.answer(&sql, &progress))?;
         progress.finish_and_clear();
@@ -71,7 +99,40 @@ impl Query {
         }
     }
 
+    /// The shipped queries, or one of them.
+    fn show(&self) -> anyhow::Result<ExitCode> {
+        let one = self.sql.as_deref().map(library::shipped).transpose()?;
+        let text = match (self.format, one) {
+            (Some(Format::Json), one) => format!("{}\n", library::list_json(one)),
+            (Some(Format::Csv | Format::Parquet), _) => {
+                bail!("--list is text or JSON: use --format json, or none");
+            }
+            (_, None) => library::list(),
+            (_, Some(query)) => format!("-- @{}\n{}", query.name, query.text),
+        };
+        self.print(&text)
+    }
+
+    fn print(&self, text: &str) -> anyhow::Result<ExitCode> {
+        match &self.output {
+            None => print(text)?,
+            Some(path) => std::fs::write(path, text)
+                .with_context(|| format!("cannot write {}", path.display()))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The SQL, with the parameters in place.
     fn text(&self) -> anyhow::Result<String> {
+        let given = self.parameters.given();
+        let sql = self.source()?;
+        Ok(match sql.strip_prefix('@') {
+            Some(name) => library::shipped(name.trim_end())?.fill(&given)?,
+            None => library::fill_plain(&sql, &given)?,
+        })
+    }
+
+    fn source(&self) -> anyhow::Result<String> {
         if let Some(path) = &self.file {
             return std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()));
@@ -96,7 +157,8 @@ impl Query {
 
     async fn answer(&self, sql: &str, progress: &ProgressBar) -> anyhow::Result<ExitCode> {
         let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
-        let lake = Lake::open(&self.lake, limits).await?;
+        let Some(lake) = &self.lake else { bail!("which lake is to be asked? give --lake") };
+        let lake = Lake::open(lake, limits).await?;
         let plan = lake.plan(sql).await?;
         let mut rows = plan.execute_stream().await.map_err(|error| engine_error(&error))?;
         let head = self.shown(RecordBatch::new_empty(rows.schema()))?;

@@ -32,6 +32,28 @@ fn json(document: &Value, path: &str) -> Value {
     }
 }
 
+/// What a request names, where it lists no resources: the first of these that is there.
+const NAMES: [&str; 18] = [
+    "roleArn",
+    "userName",
+    "roleName",
+    "groupName",
+    "groupId",
+    "instanceId",
+    "name",
+    "trailName",
+    "detectorId",
+    "secretId",
+    "keyId",
+    "functionName",
+    "snapshotId",
+    "imageId",
+    "resourceArn",
+    "tableName",
+    "dBInstanceIdentifier",
+    "clusterName",
+];
+
 /// A call that CloudTrail has recorded.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -157,26 +179,6 @@ impl Call {
                 None => format!("arn:aws:s3:::{bucket}"),
             };
         }
-        const NAMES: [&str; 18] = [
-            "roleArn",
-            "userName",
-            "roleName",
-            "groupName",
-            "groupId",
-            "instanceId",
-            "name",
-            "trailName",
-            "detectorId",
-            "secretId",
-            "keyId",
-            "functionName",
-            "snapshotId",
-            "imageId",
-            "resourceArn",
-            "tableName",
-            "dBInstanceIdentifier",
-            "clusterName",
-        ];
         NAMES.iter().find_map(|name| self.asked(name)).unwrap_or_default().to_owned()
     }
 

@@ -24,6 +24,7 @@ mod gaps;
 mod issued;
 pub mod lake;
 pub mod lookup;
+pub mod raw;
 mod report;
 mod stages;
 mod standing;

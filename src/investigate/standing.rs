@@ -181,23 +181,20 @@ pub fn undoing() -> BTreeSet<String> {
 
 /// What is left of the changes of a story. `later` are calls of [`undoing`] operations.
 pub fn standing(story: &Story, later: &[Call]) -> Vec<Standing> {
-    let mut all = Vec::new();
+    let mut all: Vec<Standing> = Vec::new();
     for included in story.calls.values().filter(|one| one.call.error().is_none()) {
         let call = &included.call;
         let change = CHANGES.iter().find(|change| change.operations.contains(&call.operation()));
-        match change {
-            Some(change) => {
-                let names = names(change, call);
-                if !later.iter().any(|other| is_undone(change, call, &names, other)) {
-                    all.push(of_change(story, change, call, &names));
-                }
+        if let Some(change) = change {
+            let names = names(change, call);
+            if !later.iter().any(|other| is_undone(change, call, &names, other)) {
+                all.push(of_change(story, change, call, &names));
             }
+        } else {
             // Both accounts log who assumes a role across them.
-            None => {
-                all.extend(session(story, included).filter(|session| {
-                    all.iter().all(|other: &Standing| other.which != session.which)
-                }))
-            }
+            let session = session(story, included);
+            let is_new = |session: &Standing| all.iter().all(|one| one.which != session.which);
+            all.extend(session.filter(is_new));
         }
     }
     all

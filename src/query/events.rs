@@ -32,7 +32,7 @@ use Of::{All, Calls, Each};
 const TEXT: &str = "varchar";
 
 /// Name, type, and what it is.
-const COLUMNS: [(&str, &str, Of); 39] = [
+const COLUMNS: [(&str, &str, Of); 42] = [
     ("time", "timestamp", All("time_dt")),
     (
         "class",
@@ -117,8 +117,30 @@ const COLUMNS: [(&str, &str, Of); 39] = [
         TEXT,
         Calls("element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')"),
     ),
-    // The key of the session that a call gave out.
-    ("new_key", TEXT, Each(["", "", "session.credential_uid", "", ""])),
+    // Whether a second factor was shown, at a sign-in or for the session.
+    (
+        "is_mfa",
+        "boolean",
+        Each([
+            "actor.session.is_mfa",
+            "actor.session.is_mfa",
+            "coalesce(is_mfa, actor.session.is_mfa)",
+            "",
+            "",
+        ]),
+    ),
+    // The key that a call gave out: of a session, or of a user.
+    (
+        "new_key",
+        TEXT,
+        Each([
+            "json_extract_scalar(api.response.data, '$.credentials.accessKeyId')",
+            "json_extract_scalar(api.response.data, '$.accessKey.accessKeyId')",
+            "session.credential_uid",
+            "",
+            "",
+        ]),
+    ),
     (
         "src_ip",
         TEXT,
@@ -148,7 +170,8 @@ const COLUMNS: [(&str, &str, Of); 39] = [
             "",
             "coalesce(src_endpoint.interface_uid, dst_endpoint.interface_uid, \
              element_at(unmapped, 'interface_id'))",
-            "",
+            "coalesce(element_at(evidences, 1).src_endpoint.interface_uid, \
+             element_at(evidences, 1).dst_endpoint.interface_uid)",
         ]),
     ),
     (
@@ -160,7 +183,8 @@ const COLUMNS: [(&str, &str, Of); 39] = [
             "",
             "coalesce(src_endpoint.instance_uid, dst_endpoint.instance_uid, \
              element_at(unmapped, 'instance_id'))",
-            "",
+            "coalesce(element_at(evidences, 1).src_endpoint.instance_uid, \
+             element_at(evidences, 1).dst_endpoint.instance_uid)",
         ]),
     ),
     ("direction", TEXT, Each(["", "", "", "connection_info.direction", ""])),
@@ -177,6 +201,24 @@ const COLUMNS: [(&str, &str, Of); 39] = [
             "\"user\".uid",
             "",
             "element_at(resources, 1).uid",
+        ]),
+    ),
+    (
+        "bucket",
+        TEXT,
+        Each(["json_extract_scalar(api.request.data, '$.bucketName')", "", "", "", ""]),
+    ),
+    // What S3 sent.
+    (
+        "bytes_out",
+        "bigint",
+        Each([
+            "CAST(TRY_CAST(element_at(unmapped, 'additionalEventData.bytesTransferredOut') AS double) \
+             AS bigint)",
+            "",
+            "",
+            "",
+            "",
         ]),
     ),
     ("request", TEXT, Calls("api.request.data")),

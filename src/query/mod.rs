@@ -55,6 +55,7 @@ mod events;
 mod files;
 mod functions;
 mod hints;
+pub mod library;
 pub mod output;
 mod prune;
 mod reader;

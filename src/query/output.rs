@@ -61,7 +61,7 @@ pub enum Output<W: Write + Send> {
     /// See [`Format::Table`].
     Table(Table<W>),
     /// See [`Format::Csv`].
-    Csv(csv::Writer<W>, SchemaRef, bool),
+    Csv(Box<csv::Writer<W>>),
     /// See [`Format::Json`].
     Json(Box<LineDelimitedWriter<W>>),
     /// See [`Format::Parquet`].
@@ -109,7 +109,7 @@ impl<W: Write + Send> Output<W> {
             Format::Csv => {
                 let mut writer = csv::Writer::from_writer(to);
                 writer.write_record(schema.fields().iter().map(|field| safe(field.name())))?;
-                Self::Csv(writer, Arc::clone(schema), true)
+                Self::Csv(Box::new(writer))
             }
             Format::Json => {
                 Self::Json(Box::new(WriterBuilder::new().with_explicit_nulls(false).build(to)))
@@ -128,7 +128,7 @@ impl<W: Write + Send> Output<W> {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), OutputError> {
         match self {
             Self::Table(table) => table.write(batch),
-            Self::Csv(writer, ..) => {
+            Self::Csv(writer) => {
                 let options = format_options();
                 let cells = formatters(batch, &options)?;
                 for row in 0..batch.num_rows() {
@@ -149,7 +149,7 @@ impl<W: Write + Send> Output<W> {
                 table.release()?;
                 Ok(table.to.flush()?)
             }
-            Self::Csv(mut writer, ..) => Ok(writer.flush()?),
+            Self::Csv(mut writer) => Ok(writer.flush()?),
             Self::Json(mut writer) => {
                 writer.finish()?;
                 Ok(writer.into_inner().flush()?)
@@ -217,7 +217,8 @@ impl<W: Write> Table<W> {
         let options = format_options();
         let cells = formatters(batch, &options)?;
         for row in 0..batch.num_rows() {
-            let row = cells.iter().map(|cell| printable(&cell.value(row).to_string())).collect();
+            let row: Vec<String> =
+                cells.iter().map(|cell| printable(&cell.value(row).to_string())).collect();
             match &self.widths {
                 Some(widths) => line(&mut self.to, &row, widths)?,
                 None => self.rows.push(row),
@@ -250,7 +251,7 @@ impl<W: Write> Table<W> {
     }
 }
 
-fn line(to: &mut impl Write, cells: &Vec<String>, widths: &[usize]) -> io::Result<()> {
+fn line(to: &mut impl Write, cells: &[String], widths: &[usize]) -> io::Result<()> {
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         let pad = width.saturating_sub(cell.chars().count());

@@ -118,7 +118,7 @@ impl Pruner {
                     continue;
                 }
             }
-            match Intervals::new(&base, group)? {
+            match Intervals::new(&base, group) {
                 None => plan.set(group, RowGroupAccess::Scan),
                 Some(intervals) => {
                     let kept = self.predicate.prune(&intervals)?;
@@ -345,12 +345,11 @@ impl Columns<'_> {
         let schema = self.footer.file_metadata().schema_descr();
         StatisticsConverter::from_column_index(leaf, field, schema).ok()
     }
+}
 
-    /// A value of the partition, for so many containers.
-    fn constant(&self, value: Option<ArrayRef>, count: usize) -> Option<ArrayRef> {
-        let zeros = UInt64Array::from(vec![0; count]);
-        take(&value?, &zeros, None).ok()
-    }
+/// A value of the partition, for so many containers.
+fn constant(value: Option<ArrayRef>, count: usize) -> Option<ArrayRef> {
+    take(&value?, &UInt64Array::from(vec![0; count]), None).ok()
 }
 
 /// The row groups of a file.
@@ -363,14 +362,14 @@ impl PruningStatistics for Groups<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         match self.base.converter(&column.name) {
             Some(converter) => converter.row_group_mins(self.base.footer.row_groups()).ok(),
-            None => self.base.constant(self.base.partition.min_values(column), self.groups.len()),
+            None => constant(self.base.partition.min_values(column), self.groups.len()),
         }
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
         match self.base.converter(&column.name) {
             Some(converter) => converter.row_group_maxes(self.base.footer.row_groups()).ok(),
-            None => self.base.constant(self.base.partition.max_values(column), self.groups.len()),
+            None => constant(self.base.partition.max_values(column), self.groups.len()),
         }
     }
 
@@ -443,11 +442,9 @@ struct Intervals<'b> {
 
 impl<'b> Intervals<'b> {
     /// None if there is no page index, or but one page.
-    fn new(base: &'b Columns<'b>, group: usize) -> Result<Option<Self>> {
-        let Some(offsets) = base.footer.offset_index().zip(base.footer.column_index()) else {
-            return Ok(None);
-        };
-        let (offsets, _) = offsets;
+    fn new(base: &'b Columns<'b>, group: usize) -> Option<Self> {
+        base.footer.column_index()?;
+        let offsets = base.footer.offset_index()?;
         let rows = base.footer.row_group(group).num_rows() as usize;
         let starts = |leaf: usize| {
             let pages = offsets[group][leaf].page_locations();
@@ -457,7 +454,7 @@ impl<'b> Intervals<'b> {
             base.leaves.iter().map(|(name, leaf)| (*name, starts(*leaf))).collect();
         let cuts: BTreeSet<usize> = starts.values().flatten().copied().chain([0]).collect();
         if cuts.len() < 2 {
-            return Ok(None);
+            return None;
         }
         let pages = starts.into_iter().map(|(name, starts)| {
             let page = |cut: &usize| starts.partition_point(|start| start <= cut).max(1) as u64 - 1;
@@ -465,7 +462,7 @@ impl<'b> Intervals<'b> {
         });
         let ends = cuts.iter().skip(1).copied().chain([rows]);
         let rows = cuts.iter().zip(ends).map(|(start, end)| end - start).collect();
-        Ok(Some(Self { base, group, rows, pages: pages.collect() }))
+        Some(Self { base, group, rows, pages: pages.collect() })
     }
 
     /// What the pages of a column say, for each interval.
@@ -494,14 +491,14 @@ macro_rules! page_statistics {
 impl PruningStatistics for Intervals<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         if !self.pages.contains_key(column.name.as_str()) {
-            return self.base.constant(self.base.partition.min_values(column), self.rows.len());
+            return constant(self.base.partition.min_values(column), self.rows.len());
         }
         page_statistics!(self, column, data_page_mins)
     }
 
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
         if !self.pages.contains_key(column.name.as_str()) {
-            return self.base.constant(self.base.partition.max_values(column), self.rows.len());
+            return constant(self.base.partition.max_values(column), self.rows.len());
         }
         page_statistics!(self, column, data_page_maxes)
     }

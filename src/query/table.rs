@@ -308,15 +308,12 @@ fn apart(parts: Vec<Part>) -> (Vec<Part>, Vec<Vec<Part>>, Vec<Part>) {
         let last = sets
             .last_mut()
             .filter(|set| set[0].file.partition == part.file.partition && part.times.0 <= until);
-        match last {
-            Some(set) => {
-                until = until.max(part.times.1);
-                set.push(part);
-            }
-            None => {
-                until = part.times.1;
-                sets.push(vec![part]);
-            }
+        if let Some(set) = last {
+            until = until.max(part.times.1);
+            set.push(part);
+        } else {
+            until = part.times.1;
+            sets.push(vec![part]);
         }
     }
     let is_common =

