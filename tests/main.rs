@@ -30,6 +30,7 @@ mod suite {
     mod publish;
     mod reader;
     mod redrive;
+    mod report_html;
     mod s3;
     mod schema;
     mod security_lake;

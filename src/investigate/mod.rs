@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! subject.rs: what is asked about -> story.rs: what belongs together, by lookup.rs (lake.rs)
-//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs
+//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
 //! # Input
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 mod document;
 mod gaps;
+mod html;
 mod issued;
 pub mod lake;
 pub mod lookup;
@@ -101,7 +102,7 @@ pub async fn investigate(
     Ok(Report::new(Material {
         subject: subject.clone(),
         standing: standing::standing(&story, &later),
-        story: &story,
+        story,
         flows,
         coverage,
         gaps,
