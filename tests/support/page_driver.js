@@ -14,18 +14,19 @@
   };
   const doc = (row) => getComputedStyle(row.querySelector('.doc')).display;
   result.rows = seen().length;
-  result.injected = document.querySelectorAll('img, script:not(:last-of-type), svg:not(.graph, .timeline)').length
+  result.injected = document.scripts.length - 2
+    + document.querySelectorAll('img, svg:not(.graph, .timeline)').length
     + (typeof owned === 'undefined' ? 0 : 1)
     + Array.from(document.querySelectorAll('*')).filter((one) => one.onmouseover || one.onload || one.onerror).length;
   result.title = document.title;
 
   if (result.rows === 126) {
     result.all = told();
-    filter('s3 GETOBJECT s3:GetObject');
-    filter('getobject success exfiltration');
+    filter('GETOBJECT success exfiltration');
     result.filtered = seen().length;
     result.told = told();
-    filter('CreateAccessKey svc-monitoring persistence');
+    // Only the event has its uid.
+    filter('e4dba0ca-b09e-40b9-a4c3-5d0fe0202313');
     result.filtered_by_document = seen().length;
     const row = seen()[0];
     filter('');
