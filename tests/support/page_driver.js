@@ -51,9 +51,9 @@
     const heads = table.tHead.rows[0].cells;
     const calls = () => rows().map((one) => one.rows[0].cells[3].textContent);
     const order = new Intl.Collator('en', { numeric: true }).compare;
-    heads[3].querySelector('button').click();
+    heads[3].querySelector('[role=button]').click();
     result.sorted = calls().every((one, at, all) => at === 0 || order(all[at - 1], one) <= 0);
-    heads[3].querySelector('button').click();
+    heads[3].querySelector('[role=button]').click();
     result.sorted_down = heads[3].getAttribute('aria-sort') === 'descending'
       && calls().every((one, at, all) => at === 0 || order(all[at - 1], one) >= 0);
 

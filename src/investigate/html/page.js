@@ -46,10 +46,17 @@ for (const sheet of document.querySelectorAll('.sheet')) {
 
   Array.from(table.tHead.rows[0].cells).forEach((head, column) => {
     if (head.classList.contains('open')) return;
-    const button = document.createElement('button');
-    button.type = 'button';
+    // No <button>: Chromium prints none in the heads that it repeats on every page.
+    const button = document.createElement('span');
+    button.tabIndex = 0;
+    button.setAttribute('role', 'button');
     button.textContent = head.textContent;
     head.replaceChildren(button);
+    button.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter' && event.key !== ' ') return;
+      event.preventDefault();
+      button.click();
+    });
     button.addEventListener('click', () => {
       const up = head.getAttribute('aria-sort') !== 'ascending';
       for (const other of table.tHead.rows[0].cells) other.removeAttribute('aria-sort');
