@@ -34,6 +34,7 @@ mod suite {
     mod query_library;
     mod reader;
     mod redrive;
+    mod report_html;
     mod s3;
     mod schema;
     mod security_lake;

@@ -3,7 +3,7 @@
 //! # Input
 //! A subject and a lake; or a finding as JSON.
 //! # Maps to
-//! The answer as text, JSON or CSV; an exit status.
+//! The answer as text, JSON, HTML or CSV; an exit status.
 //! # Known gaps
 //! None.
 //! # Reference
@@ -37,6 +37,8 @@ enum Form {
     Text,
     /// One JSON object
     Json,
+    /// One page for a browser, with every event
+    Html,
     /// The timeline, a call a line
     Csv,
 }
@@ -165,6 +167,7 @@ impl Investigate {
     fn write(&self, report: &Report) -> anyhow::Result<()> {
         let of_name = || match self.output.as_ref()?.extension()?.to_str()? {
             "json" => Some(Form::Json),
+            "html" | "htm" => Some(Form::Html),
             "csv" => Some(Form::Csv),
             _ => None,
         };
@@ -175,6 +178,7 @@ impl Investigate {
                 bytes.push(b'\n');
                 bytes
             })?,
+            Form::Html => report.html().into_bytes(),
             Form::Csv => timeline_csv(report)?,
         };
         self.put(&bytes)

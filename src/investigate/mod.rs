@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! subject.rs: what is asked about -> story.rs: what belongs together, by lookup.rs (lake.rs)
-//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs
+//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
 //! # Input
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 mod document;
 mod gaps;
+mod html;
 mod issued;
 pub mod lake;
 pub mod lookup;
@@ -108,7 +109,7 @@ pub async fn investigate(
     Ok(Report::new(Material {
         subject: subject.clone(),
         standing: standing::standing(&story, &later),
-        story: &story,
+        story,
         flows,
         coverage,
         gaps,
@@ -128,8 +129,7 @@ fn unknown(subject: &Subject, range: Range, findings: &[Finding]) -> String {
         subject.what(),
         subject.value()
     );
-    let distance =
-        |one: &str| datafusion::common::utils::datafusion_strsim::levenshtein(one, subject.value());
+    let distance = |one: &str| strsim::levenshtein(one, subject.value());
     let mut names: Vec<&str> = findings
         .iter()
         .flat_map(|finding| [finding.id(), finding.kind()])

@@ -57,6 +57,9 @@ pub struct Report {
     pub gaps: Vec<Gap>,
     /// What was asked, for anyone to ask again.
     pub queries: Vec<String>,
+    /// Whole events, by the uid of a call or of a finding; not part of the JSON object.
+    #[serde(skip)]
+    pub documents: BTreeMap<String, Value>,
 }
 
 /// A finding.
@@ -244,11 +247,11 @@ pub struct Gap {
 }
 
 /// What a report is made of.
-pub struct Material<'m> {
+pub struct Material {
     /// What was asked about.
     pub subject: Subject,
     /// What was found.
-    pub story: &'m Story,
+    pub story: Story,
     /// What is left.
     pub standing: Vec<Standing>,
     /// Traffic.
@@ -263,8 +266,9 @@ pub struct Material<'m> {
 
 impl Report {
     /// Puts it together.
-    pub fn new(material: Material<'_>) -> Self {
-        let Material { subject, story, standing, flows, coverage, gaps, queries } = material;
+    pub fn new(material: Material) -> Self {
+        let Material { subject, story: whole, standing, flows, coverage, gaps, queries } = material;
+        let story = &whole;
         let mut findings: Vec<_> = story.findings.values().collect();
         findings.sort_by(|a, b| (b.time, &a.uid).cmp(&(a.time, &b.uid)));
         let blast_radius = blast_radius(story);
@@ -284,6 +288,7 @@ impl Report {
             gaps,
             queries,
             subject,
+            documents: documents(whole),
         }
     }
 
@@ -291,6 +296,11 @@ impl Report {
     pub fn has_gaps(&self) -> bool {
         self.gaps.iter().any(|gap| gap.touches_story)
     }
+}
+
+fn documents(story: Story) -> BTreeMap<String, Value> {
+    let calls = story.calls.into_values().map(|one| (one.call.uid, one.call.document));
+    calls.chain(story.findings.into_iter().map(|(uid, finding)| (uid, finding.document))).collect()
 }
 
 fn found(finding: &Finding, story: &Story) -> FoundRow {

@@ -40,7 +40,11 @@ pub fn summary(
     let calls: Vec<&Included> = story.calls.values().collect();
     let _ = write!(text, "Between {} and {}, ", time_text(first), time_text(last));
     if calls.is_empty() {
-        let _ = write!(text, "{} findings and no calls belong together. ", story.findings.len());
+        let _ = write!(
+            text,
+            "{} and no calls belong together. ",
+            counted(story.findings.len(), "finding")
+        );
     } else {
         let principals = names(&calls, |one| one.call.principal());
         let addresses = names(&calls, |one| one.call.address());
@@ -48,9 +52,9 @@ pub fn summary(
         let failed = calls.iter().filter(|one| one.call.error().is_some()).count();
         let _ = write!(
             text,
-            "{} made {} calls ({failed} of them failed) from {} with {}. ",
+            "{} made {} ({failed} of them failed) from {} with {}. ",
             some_of(&principals, "nobody known"),
-            calls.len(),
+            counted(calls.len(), "call"),
             some_of(&addresses, "no known address"),
             some_of(&keys, "no access key"),
         );
@@ -78,9 +82,14 @@ pub fn summary(
     let _ = if standing.is_empty() {
         write!(text, "Nothing of it is known to stand still.")
     } else {
-        write!(text, "{} things may still stand; verify them live.", standing.len())
+        let things = counted(standing.len(), "thing");
+        write!(text, "{things} may still stand; verify them live.")
     };
     text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Distinct values in the order of time.

@@ -208,7 +208,7 @@ pub fn printable(cell: &str) -> String {
 }
 
 /// Turns the direction of what follows, which can make a line read as another one.
-fn is_direction(c: char) -> bool {
+pub fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
