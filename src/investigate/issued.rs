@@ -90,3 +90,19 @@ fn user_arn(call: &Call, name: Option<&str>) -> Option<String> {
     let partition = call.arn().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
     Some(format!("arn:{partition}:iam::{}:user/{name}", call.account()))
 }
+
+/// Instances that a call has started.
+pub fn started(call: &Call) -> Vec<String> {
+    if call.operation() != "RunInstances" || call.error().is_some() {
+        return Vec::new();
+    }
+    let items = call.response.pointer("/instancesSet/items").and_then(|items| items.as_array());
+    let ids = items.into_iter().flatten().filter_map(|item| item.get("instanceId")?.as_str());
+    ids.map(str::to_owned).collect()
+}
+
+/// The instance whose role a session is of: its name is the id of the instance.
+pub fn instance_of(call: &Call) -> Option<&str> {
+    let session = call.arn()?.rsplit('/').next()?;
+    (session.starts_with("i-") && session.len() >= 10).then_some(session)
+}

@@ -1,7 +1,8 @@
 //! After a finding: who did what, when, from where, with whose credentials, what else was touched.
 //!
 //! ```text
-//! subject.rs: what is asked about -> story.rs: what belongs together, by lookup.rs (lake.rs)
+//! subject.rs: what is asked about -> follow.rs: what belongs together
+//!     (story.rs), by lookup.rs (lake.rs), issued.rs and baseline.rs
 //!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
@@ -19,7 +20,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use parsers::{Filter, Limits, ObjectKey, Rows};
 use serde_json::Value;
 
+mod baseline;
 mod document;
+mod follow;
 mod gaps;
 mod html;
 mod issued;
@@ -42,10 +45,11 @@ use crate::{
     ledger::LedgerError,
     query::{Lake, QueryError},
 };
+use follow::Builder;
 use lake::LakeLookup;
 use lookup::{Calls, Flows, Lookup, Range};
 use report::Material;
-use story::{Builder, Kind, Role};
+use story::{Kind, Role};
 
 /// An investigation cannot be made.
 #[derive(Debug, thiserror::Error)]

@@ -60,6 +60,7 @@ pub mod output;
 mod prune;
 mod reader;
 mod staged;
+mod statistics;
 mod table;
 
 pub use reader::Reads;
