@@ -89,7 +89,7 @@ fn a_page_is_closed_and_the_same_each_time() {
     let at: Vec<usize> =
         order.iter().map(|id| page_1.find(&format!("<section id=\"{id}\"")).expect(id)).collect();
     assert!(at.is_sorted(), "{at:?}");
-    assert_eq!(page_1.matches("<h4>OCSF event</h4>").count(), 126 + 6);
+    assert_eq!(page_1.matches("<h4>OCSF event</h4>").count(), 126 + 8);
     assert_eq!(page_1.matches("<a class=\"mark ").count(), 126);
 }
 
