@@ -119,6 +119,7 @@ impl Investigate {
             report.usual.uses.clear();
         }
         self.write(&report)?;
+        lake.log_reads();
         let damaged = lake.damaged();
         for (file, why) in &damaged {
             eprintln!("warning: {file} cannot be read and was left out: {why}");

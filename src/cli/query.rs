@@ -186,6 +186,7 @@ impl Query {
         if !closed {
             is_closed(progress.suspend(|| output.finish()))?;
         }
+        lake.log_reads();
         for (file, why) in lake.damaged() {
             eprintln!("warning: {file} cannot be read and was left out: {why}");
         }

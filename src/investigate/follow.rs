@@ -106,6 +106,11 @@ impl<'l, L: Lookup> Builder<'l, L> {
             }
             Subject::Instance(id) => {
                 self.story.add(Kind::Instance, id, Role::Named, strong, why());
+                let wanted = Calls { sessions: [id.clone()].into(), ..Calls::default() };
+                for key in self.calls(&wanted, self.range).await?.iter().filter_map(Call::key) {
+                    let why = "the instance's role has it".to_owned();
+                    self.story.add(Kind::AccessKey, key, Role::Own, strong, why);
+                }
             }
             Subject::Interface(id) => {
                 self.story.add(Kind::Interface, id, Role::Named, strong, why());
@@ -121,7 +126,8 @@ impl<'l, L: Lookup> Builder<'l, L> {
                 }
             }
             Subject::Name(name) => {
-                let wanted = Calls { names: [name.clone()].into(), ..Calls::default() };
+                let names = BTreeSet::from([name.clone()]);
+                let wanted = Calls { sessions: names.clone(), names, ..Calls::default() };
                 let calls = self.calls(&wanted, self.range).await?;
                 for arn in calls
                     .iter()

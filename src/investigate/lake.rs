@@ -192,7 +192,9 @@ impl Lookup for LakeLookup<'_> {
         &self,
         interfaces: &BTreeSet<String>,
         instances: &BTreeSet<String>,
+        accounts: &BTreeSet<String>,
         begin: i64,
+        range: Range,
     ) -> Result<Vec<Flows>, QueryError> {
         let any = any([among("interface_uid", interfaces), among("instance_uid", instances)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
@@ -200,7 +202,12 @@ impl Lookup for LakeLookup<'_> {
             "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7\nLIMIT {MAX_NEW_FLOWS}",
             within("min(time)", Range { since: begin, until: MAX_TIME })
         );
-        self.flow_sums(&format!("({condition})"), &rest).await
+        let times = within("time", range);
+        let mut condition = format!("({condition})\n  AND {times}");
+        if let Some(of_accounts) = among("account", accounts) {
+            condition = format!("{condition}\n  AND {of_accounts}");
+        }
+        self.flow_sums(&condition, &rest).await
     }
 
     async fn coverage(&self) -> Result<Vec<Coverage>, QueryError> {
@@ -256,6 +263,10 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
         .names
         .iter()
         .map(|name| Some(format!("actor.session.issuer LIKE {}", literal(&format!("%/{name}")))));
+    let of_session = wanted.sessions.iter().map(|name| {
+        let ends = literal(&format!("%:assumed-role/%/{name}"));
+        Some(format!("actor.user.uid LIKE {ends}"))
+    });
     any([
         among("actor.user.credential_uid", &wanted.keys),
         among("src_endpoint.ip", &wanted.addresses),
@@ -269,6 +280,7 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
     ]
     .into_iter()
     .chain(of_role)
+    .chain(of_session)
     .chain(launched))
 }
 

@@ -34,6 +34,8 @@ pub struct Calls {
     pub principals: BTreeSet<String>,
     /// By a user or role of one of these names.
     pub names: BTreeSet<String>,
+    /// By a session of one of these names; that of an instance's role is the instance's id.
+    pub sessions: BTreeSet<String>,
     /// With one of these ids.
     pub uids: BTreeSet<String>,
     /// That gave out one of these keys.
@@ -155,13 +157,15 @@ pub trait Lookup {
         range: Range,
     ) -> impl Future<Output = Result<Vec<Flows>, Self::Error>>;
 
-    /// Flows of these interfaces and instances between ends that did not meet before `begin`, those
-    /// with the most bytes.
+    /// Flows of these interfaces and instances, of these accounts, between ends that did not meet in
+    /// the range before `begin`: those with the most bytes.
     fn new_flows(
         &self,
         interfaces: &BTreeSet<String>,
         instances: &BTreeSet<String>,
+        accounts: &BTreeSet<String>,
         begin: i64,
+        range: Range,
     ) -> impl Future<Output = Result<Vec<Flows>, Self::Error>>;
 
     /// What there is.

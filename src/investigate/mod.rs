@@ -17,7 +17,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use parsers::{Filter, Limits, ObjectKey, Rows};
+use parsers::{Filter, Limits, ObjectKey, Rows, time::DAY_MS};
 use serde_json::Value;
 
 mod baseline;
@@ -104,9 +104,14 @@ pub async fn investigate(
     let mut flows = lookup.flows(&addresses, range).await?;
     let interfaces = story.of(Kind::Interface, Role::Named);
     let instances = story.of(Kind::Instance, Role::Named);
-    let begin = story.window().map_or(0, |(first, _)| first);
+    let (begin, end) = story.window().unwrap_or_default();
+    let near = Range {
+        since: range.since.max(begin - KNOWN_DAYS * DAY_MS),
+        until: range.until.min(end.saturating_add(DAY_MS)),
+    };
     let met = |one: &Flows| addresses.contains(&one.src_ip) || addresses.contains(&one.dst_ip);
-    let new = lookup.new_flows(&interfaces, &instances, begin).await?;
+    let accounts = story.accounts();
+    let new = lookup.new_flows(&interfaces, &instances, &accounts, begin, near).await?;
     flows.extend(new.into_iter().filter(|one| !met(one)));
     let mut gaps = gaps::of_ledger(&story, lake.state()).await?;
     gaps.extend(gaps::of_logs(&story, &coverage));
@@ -120,6 +125,9 @@ pub async fn investigate(
         queries: lookup.asked(),
     }))
 }
+
+/// Days before a story in which ends must have met to be no news.
+const KNOWN_DAYS: i64 = 14;
 
 /// The last time that a row can have: the year 9999.
 pub const MAX_TIME: i64 = 253_402_300_799_999;

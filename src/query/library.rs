@@ -1,6 +1,6 @@
 //! The shipped queries: what responders ask of a lake.
 //!
-//! A query is a file in `library/`, named in [`files!`] once: a head in comments, then one SELECT.
+//! A query is a file in `library/`, named in `files!` once: a head in comments, then one SELECT.
 //!
 //! ```sql
 //! -- question: Who used this access key?

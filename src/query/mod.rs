@@ -20,7 +20,7 @@
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
-    sync::{Arc, PoisonError},
+    sync::{Arc, LazyLock, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use arrow::array::RecordBatch;
@@ -195,6 +195,18 @@ impl Lake {
         self.reader.reads()
     }
 
+    /// Says in the log how much was read.
+    pub fn log_reads(&self) {
+        let reads = self.reads();
+        tracing::info!(
+            files = reads.files.load(Relaxed),
+            of_files = self.file_count(),
+            requests = reads.requests.load(Relaxed),
+            bytes = reads.bytes.load(Relaxed),
+            "read"
+        );
+    }
+
     /// Files that could not be read so far, and why.
     pub fn damaged(&self) -> BTreeMap<String, String> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -216,6 +228,9 @@ fn name_fields(statement: &mut SqlStatement) {
         ControlFlow::Continue(())
     });
 }
+
+/// Makes expressions for tables; nothing is asked with it.
+static EXPRESSIONS: LazyLock<SessionContext> = LazyLock::new(SessionContext::new);
 
 fn context(limits: Limits) -> Result<SessionContext, DataFusionError> {
     let mut options = ConfigOptions::new();

@@ -26,7 +26,6 @@ use datafusion::{
     logical_expr::{BinaryExpr, Expr, Operator, expr::InList, utils::disjunction},
     physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder},
     physical_plan::PhysicalExpr,
-    prelude::SessionContext,
 };
 use parquet::{
     arrow::{
@@ -40,6 +39,7 @@ use parquet::{
 use parsers::ocsf::{Class, Field, Kind};
 
 use super::{
+    EXPRESSIONS,
     files::{LakeFile, PARTITION_COLUMNS},
     reader::FileReader,
     statistics::{Columns, Filters, Groups, Intervals, Partitions},
@@ -59,10 +59,9 @@ impl Pruner {
         fields.extend(PARTITION_COLUMNS.map(|name| ArrowField::new(name, DataType::Utf8, true)));
         let schema = Arc::new(Schema::new(fields));
         let columns = DFSchema::try_from(Arc::clone(&schema))?;
-        let context = SessionContext::new();
         let usable = filters.iter().filter_map(|filter| {
             let flat = flatten(filter.clone(), &schema).ok()?;
-            context.create_physical_expr(flat, &columns).ok()
+            EXPRESSIONS.create_physical_expr(flat, &columns).ok()
         });
         let Some(all) = usable.reduce(and) else { return Ok(None) };
         let predicate =

@@ -40,9 +40,9 @@ use super::files::LakeFile;
 use crate::store::{Folder, StoreError};
 
 /// Bytes at the end of a file that hold its footer and indexes, as a rule.
-const FOOTER_BYTES: u64 = 64 << 10;
+const FOOTER_BYTES: u64 = 32 << 10;
 /// Gaps up to this are read along: a request costs about as much as so many bytes.
-const GAP_BYTES: u64 = 64 << 10;
+const GAP_BYTES: u64 = 16 << 10;
 
 /// How much was read.
 #[derive(Debug, Default)]

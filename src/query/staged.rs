@@ -23,13 +23,12 @@ use datafusion::{
         DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
     },
     physical_plan::{PhysicalExpr, expressions::Column},
-    prelude::SessionContext,
 };
 
-use super::files::PARTITION_COLUMNS;
+use super::{EXPRESSIONS, files::PARTITION_COLUMNS};
 
 /// What the partition columns are, in the order of [`PARTITION_COLUMNS`].
-const EXPRESSIONS: [&str; 3] = [
+const OF_ROWS: [&str; 3] = [
     "CASE WHEN regexp_like(cloud.region, '^[a-z0-9-]{1,32}$') THEN cloud.region ELSE 'unknown' END",
     "CASE WHEN regexp_like(cloud.account.uid, '^[a-z0-9-]{1,32}$') THEN cloud.account.uid \
      ELSE 'unknown' END",
@@ -45,11 +44,10 @@ pub struct StagedColumns {
 impl StagedColumns {
     /// For files of a table with this schema.
     pub fn new(schema: &SchemaRef) -> Result<Self> {
-        let context = SessionContext::new();
         let columns = DFSchema::try_from(Arc::clone(schema))?;
-        let expressions = PARTITION_COLUMNS.iter().zip(EXPRESSIONS).map(|(name, sql)| {
-            let expr = context.parse_sql_expr(sql, &columns)?;
-            Ok(((*name).to_owned(), context.create_physical_expr(expr, &columns)?))
+        let expressions = PARTITION_COLUMNS.iter().zip(OF_ROWS).map(|(name, sql)| {
+            let expr = EXPRESSIONS.parse_sql_expr(sql, &columns)?;
+            Ok(((*name).to_owned(), EXPRESSIONS.create_physical_expr(expr, &columns)?))
         });
         Ok(Self { columns: Arc::new(expressions.collect::<Result<_>>()?) })
     }

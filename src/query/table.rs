@@ -40,13 +40,14 @@ use datafusion::{
         ExecutionPlan, PhysicalExpr, empty::EmptyExec, expressions::Column,
         projection::ProjectionExpr, union::UnionExec,
     },
-    prelude::{SessionContext, col, get_field},
+    prelude::{col, get_field},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parquet::{errors::ParquetError, file::metadata::ParquetMetaData};
 use parsers::ocsf::Class;
 
 use super::{
+    EXPRESSIONS,
     dedupe::{DedupeExec, UID},
     files::{LakeFile, LakeFiles, PARTITION_COLUMNS},
     prune::{Pruner, is_never},
@@ -205,7 +206,7 @@ impl ClassTable {
         let input = self.scan_files(groups, &with_uid, is_staged, true, None)?;
         let schema = input.schema();
         let only = Schema::new(vec![schema.field(columns.len()).clone()]);
-        let uid = SessionContext::new()
+        let uid = EXPRESSIONS
             .create_physical_expr(get_field(col("metadata"), "uid"), &DFSchema::try_from(only)?)?;
         let uid = uid.transform_up(|expr| {
             let at_end =
