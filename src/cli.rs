@@ -183,9 +183,18 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Runs until it is done, or until Ctrl-C: then there is nothing. Threads that still encode are not
-/// waited for: their files are not committed.
+/// Runs until it is done, or until Ctrl-C: then there is nothing.
 fn interruptible<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
+    let result = until_interrupted(work)?;
+    if result.is_none() {
+        eprintln!("what was committed is in the lake, run it again for the rest");
+    }
+    Ok(result)
+}
+
+/// The same for what writes nothing. Threads that still encode or read are not waited for: their files
+/// are not committed.
+fn until_interrupted<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
@@ -196,7 +205,7 @@ fn interruptible<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
     });
     runtime.shutdown_background();
     if result.is_none() {
-        eprintln!("interrupted; what was committed is in the lake, run it again for the rest");
+        eprintln!("interrupted");
     }
     Ok(result)
 }

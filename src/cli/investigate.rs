@@ -20,7 +20,7 @@ use anyhow::Context;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
 
-use super::{interruptible, load::parse_time, print};
+use super::{load::parse_time, print, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs},
     investigate::{self, Finding, MAX_TIME, Report, Subject, lookup::Range, time_text},
@@ -91,7 +91,7 @@ pub(super) struct Investigate {
 
 impl Investigate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        interruptible(self.answer())?.unwrap_or(Ok(ExitCode::from(130)))
+        until_interrupted(self.answer())?.unwrap_or(Ok(ExitCode::from(130)))
     }
 
     async fn answer(&self) -> anyhow::Result<ExitCode> {

@@ -24,7 +24,7 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use futures_util::StreamExt;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
-use super::{interruptible, print};
+use super::{print, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs},
     query::{
@@ -91,7 +91,7 @@ impl Query {
             return self.print(&library::for_athena(&sql)?);
         }
         let progress = self.progress();
-        let done = interruptible(self.answer(&sql, &progress))?;
+        let done = until_interrupted(self.answer(&sql, &progress))?;
         progress.finish_and_clear();
         match done {
             Some(code) => code,

@@ -17,7 +17,7 @@ use std::{
 
 use clap::Args;
 
-use super::{interruptible, print};
+use super::{print, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
     investigate::raw::raw,
@@ -39,7 +39,7 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let found = interruptible(async {
+        let found = until_interrupted(async {
             let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
             let lake = Lake::open(&self.lake, limits).await?;
             let sources = Sources::new(Arc::new(S3::new(self.sources.access())));
