@@ -21,6 +21,7 @@ use std::{
 use anyhow::{Context, bail};
 use arrow::array::RecordBatch;
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use datafusion::execution::SendableRecordBatchStream;
 use futures_util::StreamExt;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
@@ -159,14 +160,26 @@ impl Query {
         let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
         let Some(lake) = &self.lake else { bail!("which lake is to be asked? give --lake") };
         let lake = Lake::open(lake, limits).await?;
-        let plan = lake.plan(sql).await?;
-        let mut rows = plan.execute_stream().await.map_err(|error| engine_error(&error))?;
+        let mut rows = execute(&lake, sql).await?;
+        let mut next = rows.next().await;
+        // Nothing is written yet: what is damaged can be left out.
+        if matches!(next, Some(Err(_))) && lake.leaves_out_damaged().await {
+            rows = execute(&lake, sql).await?;
+            next = rows.next().await;
+        }
         let head = self.shown(RecordBatch::new_empty(rows.schema()))?;
-        let mut output = Output::new(self.format(), &head.schema(), self.to()?)?;
+        let mut output = None;
         let mut count = 0;
         let mut closed = false;
-        while let Some(batch) = rows.next().await {
-            let batch = batch.map_err(|error| engine_error(&error))?;
+        while let Some(batch) = next {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    lake.leaves_out_damaged().await;
+                    tell_damaged(&lake);
+                    bail!("{}; what was written is not all", engine_error(&error));
+                }
+            };
             count += batch.num_rows();
             let reads = lake.reads();
             progress.set_message(format!(
@@ -177,19 +190,26 @@ impl Query {
                 HumanCount(count as u64)
             ));
             let batch = self.shown(batch)?;
+            let output = match &mut output {
+                Some(output) => output,
+                none => none.insert(Output::new(self.format(), &head.schema(), self.to()?)?),
+            };
             let written = progress.suspend(|| output.write(&batch));
             if is_closed(written)? {
                 closed = true;
                 break;
             }
+            next = rows.next().await;
         }
+        let output = match output {
+            Some(output) => output,
+            None => Output::new(self.format(), &head.schema(), self.to()?)?,
+        };
         if !closed {
             is_closed(progress.suspend(|| output.finish()))?;
         }
         lake.log_reads();
-        for (file, why) in lake.damaged() {
-            eprintln!("warning: {file} cannot be read and was left out: {why}");
-        }
+        tell_damaged(&lake);
         if !self.quiet && io::stderr().is_terminal() {
             eprintln!(
                 "{count} rows; {} of {} files, {} read",
@@ -225,6 +245,17 @@ impl Query {
                 ))
             }
         })
+    }
+}
+
+async fn execute(lake: &Lake, sql: &str) -> anyhow::Result<SendableRecordBatchStream> {
+    let rows = lake.plan(sql).await?.execute_stream().await;
+    Ok(rows.map_err(|error| engine_error(&error))?)
+}
+
+fn tell_damaged(lake: &Lake) {
+    for (file, why) in lake.damaged() {
+        eprintln!("warning: {file} cannot be read and was left out: {why}");
     }
 }
 

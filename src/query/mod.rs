@@ -160,7 +160,24 @@ impl Lake {
 
     /// The rows that a query gives.
     pub async fn rows(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
-        self.plan(sql).await?.collect().await.map_err(|error| engine_error(&error))
+        let first = self.plan(sql).await?.collect().await;
+        match first {
+            Err(error) if self.leaves_out_damaged().await => {
+                tracing::debug!(%error, "asked again without what is damaged");
+                self.plan(sql).await?.collect().await.map_err(|error| engine_error(&error))
+            }
+            first => first.map_err(|error| engine_error(&error)),
+        }
+    }
+
+    /// After a query that failed: looks for files that are damaged between their ends, and leaves them
+    /// out from now on. False if there is none, so that it would fail again.
+    pub async fn leaves_out_damaged(&self) -> bool {
+        let mut is_new = false;
+        for (name, error) in self.reader.damaged().await {
+            is_new |= table::cannot_read(name, error, &self.damaged).is_ok();
+        }
+        is_new
     }
 
     /// What there is of each class, from the footers of its files; rows that are in two files count

@@ -10,7 +10,7 @@
 //! The engine's seam: `ParquetFileReaderFactory`.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     ops::Range,
     sync::{
@@ -28,10 +28,13 @@ use datafusion::{
     error::DataFusionError,
     physical_plan::metrics::ExecutionPlanMetricsSet,
 };
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use object_store::coalesce_ranges;
 use parquet::{
-    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
+    arrow::{
+        arrow_reader::ArrowReaderOptions,
+        async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder},
+    },
     errors::ParquetError,
     file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader},
 };
@@ -64,6 +67,8 @@ pub struct Reader {
     state: Folder,
     reads: Arc<Reads>,
     footers: Arc<Mutex<HashMap<String, Arc<ParquetMetaData>>>>,
+    /// Files of which more than the footer was asked for.
+    opened: Arc<Mutex<BTreeSet<Arc<LakeFile>>>>,
 }
 
 impl fmt::Debug for Reader {
@@ -75,7 +80,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     /// Nothing is read yet.
     pub fn new(lake: Folder, state: Folder) -> Self {
-        Self { lake, state, reads: Arc::default(), footers: Arc::default() }
+        Self { lake, state, reads: Arc::default(), footers: Arc::default(), opened: Arc::default() }
     }
 
     /// What was read by this and all that was cloned of it.
@@ -86,6 +91,18 @@ impl Reader {
     /// A file, to be read in parts.
     pub fn open(&self, file: &Arc<LakeFile>) -> FileReader {
         FileReader { reader: self.clone(), file: Arc::clone(file) }
+    }
+
+    /// Reads the files that were opened once more, each as a whole: those that cannot be read, and why.
+    pub async fn damaged(&self) -> Vec<(String, ParquetError)> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut damaged = Vec::new();
+        for file in opened {
+            if let Err(error) = self.open(&file).read_all().await {
+                damaged.push((self.name(&file), error));
+            }
+        }
+        damaged
     }
 
     /// The whole path of a file.
@@ -136,6 +153,17 @@ impl FileReader {
     }
 }
 
+impl FileReader {
+    async fn read_all(self) -> Result<(), ParquetError> {
+        let builder = ParquetRecordBatchStreamBuilder::new(self).await?;
+        let mut rows = builder.build()?;
+        while let Some(batch) = rows.next().await {
+            batch?;
+        }
+        Ok(())
+    }
+}
+
 impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
         async move { self.range(range).await.map_err(external) }.boxed()
@@ -179,6 +207,7 @@ impl ParquetFileReaderFactory for Reader {
         // Its counters show up in EXPLAIN ANALYZE.
         drop(ParquetFileMetrics::new(partition, &known.path, metrics));
         self.reads.files.fetch_add(1, Relaxed);
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(known));
         Ok(Box::new(self.open(known)))
     }
 }

@@ -142,11 +142,14 @@ impl ClassTable {
     }
 
     async fn part(&self, file: Arc<LakeFile>, pruner: Option<&Pruner>) -> Result<Option<Part>> {
+        let name = self.reader.name(&file);
+        if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name) {
+            return Ok(None);
+        }
         let mut reader = self.reader.open(&file);
         let footer = match reader.footer().await {
             Ok(footer) => footer,
             Err(error) => {
-                let name = self.reader.name(&file);
                 return cannot_read(name, error, &self.damaged).map(|()| None);
             }
         };
@@ -366,7 +369,7 @@ fn times(footer: &ParquetMetaData) -> Option<(i64, i64)> {
 }
 
 /// A file that is damaged is left out; one that is gone is not, because its rows are elsewhere.
-fn cannot_read(name: String, error: ParquetError, damaged: &Damaged) -> Result<()> {
+pub fn cannot_read(name: String, error: ParquetError, damaged: &Damaged) -> Result<()> {
     let error = match error {
         ParquetError::External(inner) => match inner.downcast::<StoreError>() {
             Ok(inner) => return Err(DataFusionError::External(inner)),

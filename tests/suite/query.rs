@@ -173,6 +173,15 @@ fn a_damaged_file_is_named_and_left_out() {
     let answer = Answer::of(&mut query_command(&lake.dir, "SELECT count(*) AS n FROM events"));
     assert_eq!((answer.code, answer.rows()), (2, vec![json!({ "n": rest })]));
     assert!(answer.stderr.contains(&file), "{}", answer.stderr);
+    // Its footer is whole, and what lies before it is not.
+    let mut hurt = body;
+    let end = hurt.len() / 2;
+    hurt[8..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    fs::write(&path, &hurt).unwrap();
+    let sql = "SELECT count(DISTINCT request) AS n, count(DISTINCT uid) AS uids FROM events";
+    let answer = Answer::of(&mut query_command(&lake.dir, sql));
+    assert_eq!((answer.code, &answer.rows()[0]["uids"]), (2, &json!(rest)), "{}", answer.stderr);
+    assert!(answer.stderr.contains(&file), "{}", answer.stderr);
 }
 
 #[test]
