@@ -180,6 +180,9 @@ impl ClusterArgs {
         let parsed = address(url)?;
         let host = parsed.host_str().unwrap_or_default().to_owned();
         let auth = self.auth(&host);
+        if !matches!(auth, Auth::Basic) && self.opensearch_password_file.is_some() {
+            return Err("there is a password file but no user: set --opensearch-user".into());
+        }
         let service = if host.ends_with(".aoss.amazonaws.com") { "aoss" } else { "es" };
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(parsed.clone()))
             .timeout(TIMEOUT)

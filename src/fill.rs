@@ -227,6 +227,22 @@ impl Fill<'_> {
         let names = names
             .map(|(object, number)| (ObjectKey::new(object.key.clone()).name().to_owned(), number));
         let names: Arc<HashMap<String, u32>> = Arc::new(names.collect());
+        // Names in the order of time, also within a second: what a later line says counts.
+        let now = now_ms();
+        let id = format!("{}-fill-{now:013}-{:08x}", stamp(now), fastrand::u32(..));
+        let is_noted = self.settings.filter == Filter::default();
+        if self.settings.force && is_noted {
+            // What is known to be there is sent again because it may not be: until that is done, it is
+            // pending, whatever becomes of this run.
+            let index_id = self.index.id();
+            let pending = wanted.iter().map(|one| {
+                let counts = IndexCounts { pending: one.rows, ..IndexCounts::default() };
+                let (batch, object) = (&one.batch, &one.object);
+                let line = IndexedLater::new(batch, object, counts, index_id.as_deref());
+                (one.day.clone(), line)
+            });
+            IndexedLater::write(&self.state, &format!("{id}-begin"), pending).await?;
+        }
         let (chunks, queue) = mpsc::channel(self.settings.budget.queued_chunks);
         let sink = tokio::spawn(sink.run(queue));
         for file in files {
@@ -247,11 +263,10 @@ impl Fill<'_> {
         report.index_rejects.extend(receipt.reasons);
         report.index_bytes = Some(self.index.sent_bytes());
         report.index_error = receipt.error.map(|error| error.what);
-        let id = format!("{}-fill-{:08x}", stamp(now_ms()), fastrand::u32(..));
         for (day, path) in &receipt.rejects {
             self.state.upload(&index_rejects_path(day, &id), path).await?;
         }
-        if report.objects.failed > 0 || self.settings.filter != Filter::default() {
+        if report.objects.failed > 0 || !is_noted {
             return Ok(());
         }
         let done = wanted.iter().zip(receipt.counts).filter_map(|(one, mut counts)| {
@@ -262,7 +277,7 @@ impl Fill<'_> {
             let line = || IndexedLater::new(&one.batch, &one.object, counts, id);
             (counts.pending == 0).then(|| (one.day.clone(), line()))
         });
-        IndexedLater::write(&self.state, &id, done).await?;
+        IndexedLater::write(&self.state, &format!("{id}-end"), done).await?;
         Ok(())
     }
 

@@ -97,7 +97,13 @@ impl Indexed {
     /// added to an object since is not.
     pub fn add(&mut self, line: &IndexedLater, rows: u64, id: Option<&str>) {
         let is_this = id.is_none_or(|id| line.index_id.as_deref() == Some(id));
-        if is_this && line.index.pending == 0 && line.index.total() >= rows {
+        if !is_this {
+            return;
+        }
+        if line.index.pending > 0 {
+            // It was sent again by force, and that has not come to its end.
+            self.pending = true;
+        } else if line.index.total() >= rows {
             *self = Self { pending: false, missing: false, refused: line.index.rejected };
         }
     }
@@ -154,5 +160,18 @@ mod tests {
         assert!(after(counts(5, 0, 0), "two everything", 5).pending);
         assert!(after(counts(5, 0, 0), "one everything", 6).pending, "a redrive has added one");
         assert_eq!(after(counts(4, 1, 0), "one everything", 5).refused, 1);
+    }
+
+    #[test]
+    fn what_is_sent_again_by_force_is_pending_until_that_is_done() {
+        let entry = entry(Some(counts(5, 0, 0)), Some("one everything"));
+        let mut indexed = Indexed::of(&entry, Some("one everything"));
+        let mut add = |index| {
+            let line = IndexedLater::new("b", &entry.object(), index, Some("one everything"));
+            indexed.add(&line, 5, Some("one everything"));
+            indexed
+        };
+        assert!(add(counts(0, 0, 5)).pending);
+        assert!(add(counts(5, 0, 0)).is_done());
     }
 }

@@ -167,6 +167,10 @@ fn error_of(index: &Index, trouble: Trouble, said: &str) -> ClusterError {
         Trouble::Blocked if said.contains("index_closed_exception") => {
             "has a closed index that documents belong to: open it (POST /ocsf-*/_open), or delete it"
         }
+        Trouble::Blocked if said.contains("index_not_found") => {
+            "has no such index, deleted or not made: let action.auto_create_index admit ocsf-*; send what \
+             it held again with --force"
+        }
         Trouble::Blocked => "takes no writes: free disk space, or take the block away",
         Trouble::Denied => {
             "does not let us index: map our user or role to one that may, see `trailhound setup \

@@ -91,8 +91,9 @@ fn item(created: Created) -> Item {
             Item::Again(Trouble::Blocked, said())
         }
         (401 | 403, _) => Item::Again(Trouble::Denied, said()),
-        // Indexes make themselves, unless somebody has forbidden it.
-        (404, _) => Item::Again(Trouble::Refused, said()),
+        // Indexes make themselves, one that was deleted with the next request, unless somebody has
+        // forbidden it.
+        (404, _) => Item::Again(Trouble::Blocked, said()),
         (408 | 429 | 500.., _)
         | (_, "es_rejected_execution_exception" | "rejected_execution_exception") => {
             Item::Again(Trouble::Busy, said())

@@ -84,3 +84,24 @@ fn a_fill_says_what_it_knows_and_from_where() {
     let run: Run = fill("http://127.0.0.1:9", &bench, &["--opensearch-wait", "1s"]);
     assert!(run.code == 1 && run.stderr.contains("no answer from OpenSearch"), "{run:?}");
 }
+
+#[test]
+fn what_is_sent_again_by_force_is_pending_until_it_is_there() {
+    let test = "what_is_sent_again_by_force_is_pending_until_it_is_there";
+    let Some(index) = Index::alone(test) else { return };
+    let bench = bench();
+    index.load(&bench, &[]).expect(0, [5, 0], [ALL, ALL, 0]);
+    let url = index.node.url();
+    let block = |is_on: bool| {
+        let settings = json!({ "index.blocks.write": is_on });
+        index.node.get("PUT", "/ocsf-1.1.0-*/_settings", Some(settings));
+    };
+    block(true);
+    let run = fill(&url, &bench, &["--force", "--opensearch-wait", "2s"]);
+    assert_eq!((run.code, run.index("pending")), (2, ALL), "{run:?}");
+    block(false);
+    let run = fill(&url, &bench, &[]);
+    assert_eq!((run.code, run.index("duplicate")), (0, ALL), "{run:?}");
+    assert_eq!(fill(&url, &bench, &[]).index("duplicate"), 0, "it is noted");
+    assert_is_lake(index.node, &bench.lake());
+}
