@@ -39,6 +39,7 @@ use crate::{
     publish::{
         manifest::{self, History, HistoryError},
         rows::fit,
+        visible::published_class,
     },
     redrive::of_any_content,
     report::Report,
@@ -383,11 +384,10 @@ impl Fill<'_> {
 
 /// The class of a file: `.../class=<uid>/...`, or `ext/<prefix>-<uid>/...`.
 fn class_of(file: &Source) -> Option<&'static Class> {
-    let uid = if file.staged {
-        file.path.split('/').find_map(|part| part.strip_prefix("class="))?
-    } else {
-        file.path.split('/').nth(1)?.rsplit('-').next()?
-    };
+    if !file.staged {
+        return published_class(&file.path);
+    }
+    let uid = file.path.split('/').find_map(|part| part.strip_prefix("class="))?;
     let uid: i32 = uid.parse().ok()?;
     CLASSES.iter().copied().find(|class| class.uid == uid)
 }

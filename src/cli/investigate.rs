@@ -20,7 +20,7 @@ use anyhow::Context;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
 
-use super::{load::parse_time, print, until_interrupted};
+use super::{load::parse_time, print, query::tell_damaged, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs},
     investigate::{self, Finding, MAX_TIME, Report, Subject, lookup::Range, time_text},
@@ -120,11 +120,8 @@ impl Investigate {
         }
         self.write(&report)?;
         lake.log_reads();
-        let damaged = lake.damaged();
-        for (file, why) in &damaged {
-            eprintln!("warning: {file} cannot be read and was left out: {why}");
-        }
-        Ok(match (report.has_gaps(), damaged.is_empty()) {
+        tell_damaged(&lake);
+        Ok(match (report.has_gaps(), lake.damaged().is_empty()) {
             (true, _) => ExitCode::from(3),
             (false, false) => ExitCode::from(2),
             (false, true) => ExitCode::SUCCESS,

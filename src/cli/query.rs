@@ -253,7 +253,8 @@ async fn execute(lake: &Lake, sql: &str) -> anyhow::Result<SendableRecordBatchSt
     Ok(rows.map_err(|error| engine_error(&error))?)
 }
 
-fn tell_damaged(lake: &Lake) {
+/// Names the files that were left out.
+pub(super) fn tell_damaged(lake: &Lake) {
     for (file, why) in lake.damaged() {
         eprintln!("warning: {file} cannot be read and was left out: {why}");
     }

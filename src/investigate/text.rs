@@ -17,7 +17,7 @@ use super::{
     story::{Included, Story, time_text},
     subject::Subject,
 };
-use crate::query::output::printable;
+use crate::query::output::{is_direction, printable};
 
 /// Rows of a list that are shown.
 const ROWS: usize = 200;
@@ -148,7 +148,7 @@ impl Report {
             let mark = if gap.touches_story { "MISSING  " } else { "" };
             let _ = writeln!(out, "{mark}{}", printable(&gap.what));
         }
-        out
+        harmless(&out)
     }
 
     fn write_head(&self, out: &mut String) {
@@ -175,7 +175,7 @@ impl Report {
         }
         let touching = self.gaps.iter().filter(|gap| gap.touches_story).count();
         let _ = writeln!(out, "gaps      {touching} touch this story");
-        let _ = writeln!(out, "\n{}", printable_line(&self.summary));
+        let _ = writeln!(out, "\n{}", self.summary);
     }
 
     fn write_standing(&self, out: &mut String) {
@@ -281,7 +281,8 @@ fn cut(out: &mut String, rows: usize) {
     }
 }
 
-/// A long text without control characters.
-fn printable_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// The lines without what would move the cursor or turn the direction, whichever field it came in.
+fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| c != '\n' && (c.is_control() || is_direction(c));
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -13,6 +13,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use parsers::ocsf::{CLASSES, Class};
+
 use super::manifest::{History, HistoryError};
 use crate::{
     batch::{STAGED, staged_folder},
@@ -104,4 +106,10 @@ pub(super) fn by_class(staged: Vec<Staged>) -> BTreeMap<i32, Vec<Staged>> {
         classes.entry(one.class).or_default().push(one);
     }
     classes
+}
+
+/// The class of a published file: `ext/<prefix>-<uid>/...`.
+pub fn published_class(path: &str) -> Option<&'static Class> {
+    let uid: i32 = path.split('/').nth(1)?.rsplit('-').next()?.parse().ok()?;
+    CLASSES.iter().copied().find(|class| class.uid == uid)
 }

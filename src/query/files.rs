@@ -11,12 +11,12 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use parsers::ocsf::{CLASSES, Class};
+use parsers::ocsf::Class;
 
 use crate::{
     publish::{
         manifest::HistoryError,
-        visible::{Visible, visible},
+        visible::{Visible, published_class, visible},
     },
     store::Folder,
 };
@@ -121,12 +121,6 @@ impl LakeFiles {
     pub fn all(&self) -> &[Arc<LakeFile>] {
         &self.0
     }
-}
-
-/// The class of a published file: `ext/<prefix>-<uid>/...`.
-pub fn published_class(path: &str) -> Option<&'static Class> {
-    let uid: i32 = path.split('/').nth(1)?.rsplit('-').next()?.parse().ok()?;
-    CLASSES.iter().copied().find(|class| class.uid == uid)
 }
 
 #[cfg(test)]

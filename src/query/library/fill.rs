@@ -84,7 +84,7 @@ pub enum Value {
 impl Value {
     fn literal(&self) -> String {
         match self {
-            Self::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            Self::Text(text) => crate::query::literal(text),
             Self::Time(_) => format!("TIMESTAMP '{self}'"),
             Self::Integer(_) => self.to_string(),
         }
