@@ -63,7 +63,7 @@ mod tests {
     fn used(address: &str, agent: &str, first: i64) -> Use {
         let (key, principal) = ("AKIA".to_owned(), "arn".to_owned());
         let (address, agent) = (address.to_owned(), agent.to_owned());
-        Use { key, principal, address, agent, count: 1, first, last: first + 1 }
+        Use { key, principal, address, agent, first, last: first + 1, count: 1, ..Use::default() }
     }
 
     #[test]

@@ -116,25 +116,35 @@ impl Lookup for LakeLookup<'_> {
             among("access_key", &wanted.keys),
             among("actor_arn", &wanted.principals),
             among("session_issuer", &wanted.principals),
+            among("source_identity", &wanted.identities),
+            among("on_behalf_of", &wanted.identities),
         ]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let sql = format!(
-            "SELECT access_key, coalesce(session_issuer, actor_arn) AS principal, src_ip, user_agent,\n  \
+            "SELECT coalesce(source_identity, on_behalf_of) AS identity, access_key,\n  \
+             coalesce(session_issuer, actor_arn) AS principal, src_ip, user_agent,\n  \
+             array_join(array_agg(DISTINCT operation), ' ') AS operations,\n  \
+             array_join(array_agg(DISTINCT region), ' ') AS regions,\n  \
+             array_join(array_agg(DISTINCT extract(hour FROM time)), ' ') AS hours,\n  \
              count(*) AS calls, min(time) AS first, max(time) AS last\nFROM events\n\
              WHERE ({condition})\n  AND class IN ('api_activity', 'account_change', 'authentication')\n\
-             GROUP BY 1, 2, 3, 4\nORDER BY 1, 2, 3, 4"
+             GROUP BY 1, 2, 3, 4, 5\nORDER BY 1, 2, 3, 4, 5"
         );
         let mut uses = Vec::new();
         for batch in self.ask(sql).await? {
             let cells = Cells::new(&batch)?;
             uses.extend((0..batch.num_rows()).map(|row| Use {
-                key: cells.text(0, row),
-                principal: cells.text(1, row),
-                address: cells.text(2, row),
-                agent: cells.text(3, row),
-                count: cells.number(4, row) as u64,
-                first: cells.number(5, row),
-                last: cells.number(6, row),
+                identity: cells.text(0, row),
+                key: cells.text(1, row),
+                principal: cells.text(2, row),
+                address: cells.text(3, row),
+                agent: cells.text(4, row),
+                operations: cells.texts(5, row),
+                regions: cells.texts(6, row),
+                hours: cells.texts(7, row).iter().filter_map(|hour| hour.parse().ok()).collect(),
+                count: cells.number(8, row) as u64,
+                first: cells.number(9, row),
+                last: cells.number(10, row),
             }));
         }
         Ok(uses)
@@ -255,6 +265,11 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
             None => operations,
         }
     });
+    let on_behalf_of = [
+        among("element_at(unmapped, 'userIdentity.onBehalfOf.userId')", &wanted.identities),
+        among("actor.user.uid_alt", &wanted.identities)
+            .map(|among| format!("(actor.idp.uid IS NOT NULL AND {among})")),
+    ];
     let launched = wanted.launched.iter().filter(|_| class == "api_activity").map(|instance| {
         let holds = literal(&format!("%{instance}%"));
         Some(format!("(api.operation = 'RunInstances' AND api.response.data LIKE {holds})"))
@@ -274,11 +289,17 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
         among("actor.session.issuer", &wanted.principals),
         among("actor.user.name", &wanted.names),
         among("metadata.uid", &wanted.uids),
+        among("element_at(unmapped, 'sharedEventID')", &wanted.shared_events),
+        among(
+            "element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')",
+            &wanted.identities,
+        ),
         issued,
         resources,
         operations,
     ]
     .into_iter()
+    .chain(on_behalf_of)
     .chain(of_role)
     .chain(of_session)
     .chain(launched))
@@ -347,6 +368,11 @@ impl Cells {
         let texts = self.columns[column].as_string_opt::<i32>();
         let cell = texts.filter(|texts| !arrow::array::Array::is_null(texts, row));
         cell.map(|texts| texts.value(row).to_owned()).unwrap_or_default()
+    }
+
+    /// What a text lists, divided by spaces.
+    fn texts(&self, column: usize, row: usize) -> BTreeSet<String> {
+        self.text(column, row).split_whitespace().map(str::to_owned).collect()
     }
 
     fn number(&self, column: usize, row: usize) -> i64 {

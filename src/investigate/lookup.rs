@@ -36,8 +36,13 @@ pub struct Calls {
     pub names: BTreeSet<String>,
     /// By a session of one of these names; that of an instance's role is the instance's id.
     pub sessions: BTreeSet<String>,
+    /// For one of these people: the source identity of a session, or the user of an identity store
+    /// that it acts for.
+    pub identities: BTreeSet<String>,
     /// With one of these ids.
     pub uids: BTreeSet<String>,
+    /// With one of these `sharedEventID`s: the same call, as each account logs it.
+    pub shared_events: BTreeSet<String>,
     /// That gave out one of these keys.
     pub issued: BTreeSet<String>,
     /// That started one of these instances.
@@ -51,8 +56,10 @@ pub struct Calls {
 }
 
 /// How a key, or a principal without one, was used from one address with one program.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Use {
+    /// The person, as [`Calls::identities`] has it; empty if the events say none.
+    pub identity: String,
     /// The key.
     pub key: String,
     /// Who, sessions rolled up to their role.
@@ -61,6 +68,12 @@ pub struct Use {
     pub address: String,
     /// The user agent.
     pub agent: String,
+    /// Operations that were called.
+    pub operations: BTreeSet<String>,
+    /// Regions that they were called in.
+    pub regions: BTreeSet<String>,
+    /// Hours of the day in UTC at which they were called, 0 to 23.
+    pub hours: BTreeSet<i64>,
     /// Calls.
     pub count: u64,
     /// Time of the first one, in milliseconds.
@@ -134,7 +147,7 @@ pub trait Lookup {
         range: Range,
     ) -> impl Future<Output = Result<Vec<Value>, Self::Error>>;
 
-    /// How keys and names are used, at any time.
+    /// How keys, principals and identities are used, at any time.
     fn uses(&self, wanted: &Calls) -> impl Future<Output = Result<Vec<Use>, Self::Error>>;
 
     /// For each address how many have to do with it; none for those that nothing is known of.

@@ -32,7 +32,7 @@ use Of::{All, Calls, Each};
 const TEXT: &str = "varchar";
 
 /// Name, type, and what it is.
-const COLUMNS: [(&str, &str, Of); 42] = [
+const COLUMNS: [(&str, &str, Of); 43] = [
     ("time", "timestamp", All("time_dt")),
     (
         "class",
@@ -116,6 +116,15 @@ const COLUMNS: [(&str, &str, Of); 42] = [
         "source_identity",
         TEXT,
         Calls("element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')"),
+    ),
+    // The user of an identity store for whom it was called.
+    (
+        "on_behalf_of",
+        TEXT,
+        Calls(
+            "coalesce(element_at(unmapped, 'userIdentity.onBehalfOf.userId'), \
+             CASE WHEN actor.idp.uid IS NOT NULL THEN actor.user.uid_alt END)",
+        ),
     ),
     // Whether a second factor was shown, at a sign-in or for the session.
     (
