@@ -7,7 +7,7 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::Instant,
 };
 
@@ -15,8 +15,8 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
 /// What a run of the program has taken, and what it said.
-pub struct Timed {
-    pub report: Value,
+pub struct Timed<T = Value> {
+    pub report: T,
     /// Wall time, in seconds.
     pub seconds: f64,
     /// CPU time, in seconds.
@@ -29,20 +29,29 @@ pub fn timed(
     root: &Path,
     command: impl FnOnce(&mut Command) -> &mut Command,
 ) -> Result<Timed, Box<dyn Error>> {
+    let run = run(root, |time| command(time).args(["--json", "--jobs", "1"]))?;
+    let Timed { report, seconds, cpu, peak_mb } = run;
+    Ok(Timed { report: serde_json::from_slice(&report.stdout)?, seconds, cpu, peak_mb })
+}
+
+/// Runs the program; what it wrote is the report.
+pub fn run(
+    root: &Path,
+    command: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<Timed<Output>, Box<dyn Error>> {
     let mut time = Command::new("/usr/bin/time");
     time.args(["-f", "%U %S %M", "-o"]).arg(root.join("time"));
     time.arg(env!("CARGO_BIN_EXE_trailhound"));
-    let run = command(&mut time).args(["--json", "--jobs", "1"]);
+    let run = command(&mut time);
     let started = Instant::now();
-    let output = run.output()?;
+    let report = run.output()?;
     let seconds = started.elapsed().as_secs_f64();
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into());
+    if !report.status.success() {
+        return Err(String::from_utf8_lossy(&report.stderr).into());
     }
     let figures = fs::read_to_string(root.join("time"))?;
     let figures: Vec<f64> = figures.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     let [user, system, peak_kib] = figures[..] else { return Err("no figures".into()) };
-    let report = serde_json::from_slice(&output.stdout)?;
     Ok(Timed { report, seconds, cpu: user + system, peak_mb: peak_kib / 1024.0 })
 }
 

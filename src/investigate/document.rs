@@ -110,6 +110,19 @@ impl Call {
         self.text("actor.session.issuer").or_else(|| self.arn())
     }
 
+    /// The person for whom a session acts, as it was said when the session began: its source identity,
+    /// or the user of the identity store.
+    pub fn identity(&self) -> Option<&str> {
+        unmapped(&self.document, "userIdentity.sessionContext.sourceIdentity")
+            .or_else(|| unmapped(&self.document, "userIdentity.onBehalfOf.userId"))
+            .or_else(|| self.text("actor.idp.uid").and_then(|_| self.text("actor.user.uid_alt")))
+    }
+
+    /// `sharedEventID`: the same in each account that logs this call.
+    pub fn shared_event(&self) -> Option<&str> {
+        unmapped(&self.document, "sharedEventID")
+    }
+
     /// For people: the best name of who called.
     pub fn who(&self) -> &str {
         let names = ["actor.user.uid", "actor.user.name", "actor.user.uid_alt", "actor.invoked_by"];

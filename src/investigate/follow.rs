@@ -5,21 +5,20 @@
 //! # Maps to
 //! A [`Story`].
 //! # Known gaps
-//! A call counts as unusual where both its address and its program are new for the key. Who uses both
-//! from the instance itself is counted as usual.
+//! Who uses a key from its own instance, with its own program, is counted as usual.
 //! # Reference
 //! Issue "Ask the lake": an entity is followed by evidence, and what many share is not followed.
 //!
 //! How it goes: findings that share a key, an instance or an address within an account and a day are
 //! one story. Addresses and keys that a finding names, and whatever those gave out, are suspicious. Of
-//! a key that is somebody's own, only calls from suspicious addresses belong to the story, or calls
-//! that are unlike all that came before.
+//! a key that is somebody's own, and of a person for whom sessions act, only calls from suspicious
+//! addresses belong to the story, or calls that are unlike all that came before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    baseline::split,
-    document::{Call, Finding, Named},
+    baseline::{Judged, split},
+    document::{Call, Finding},
     issued::{Issued, instance_of, issued, started},
     lookup::{Calls, Lookup, Range, Sender, Use},
     story::{Included, Kind, Role, Story, Strength, time_text},
@@ -30,7 +29,7 @@ use super::{
 const SHARED_PRINCIPALS: u64 = 4;
 /// Interfaces that may refuse one address before it is a scanner.
 const SHARED_INTERFACES: u64 = 3;
-/// Findings belong together within this time.
+/// A call and what it leads to, or what is logged of it elsewhere, are at most so far apart.
 const NEAR_MS: i64 = 24 * 3_600_000;
 /// Rounds of following, at most.
 const ROUNDS: usize = 24;
@@ -38,10 +37,10 @@ const ROUNDS: usize = 24;
 /// Builds a story.
 pub struct Builder<'l, L> {
     lookup: &'l L,
-    range: Range,
+    pub(super) range: Range,
     /// All exports of findings, of any account.
-    findings: Vec<Finding>,
-    story: Story,
+    pub(super) findings: Vec<Finding>,
+    pub(super) story: Story,
     /// Keys and principals whose use is known.
     asked: BTreeSet<String>,
     uses: Vec<Use>,
@@ -78,6 +77,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
             self.mark_shared().await?;
             is_new |= self.follow_calls().await?;
             is_new |= self.follow_back().await?;
+            is_new |= self.follow_copies().await?;
             if !is_new {
                 break;
             }
@@ -85,184 +85,11 @@ impl<'l, L: Lookup> Builder<'l, L> {
         Ok((self.story, self.findings))
     }
 
-    async fn start(&mut self, subject: &Subject) -> Result<(), L::Error> {
-        let why = || "it is what was asked about".to_owned();
-        let strong = Strength::Strong;
-        match subject {
-            Subject::Finding(id) => {
-                let is_it = |finding: &&Finding| finding.uid == *id || finding.id() == id;
-                if let Some(finding) = self.findings.iter().rfind(is_it).cloned() {
-                    self.add_finding(&finding, why());
-                }
-            }
-            Subject::AccessKey(key) => {
-                self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
-            }
-            Subject::Principal(arn) | Subject::Session(arn) => {
-                self.story.add(Kind::Principal, arn, Role::Own, strong, why());
-            }
-            Subject::Address(address) => {
-                self.story.add(Kind::Address, address, Role::Suspicious, strong, why());
-            }
-            Subject::Instance(id) => {
-                self.story.add(Kind::Instance, id, Role::Named, strong, why());
-                let wanted = Calls { sessions: [id.clone()].into(), ..Calls::default() };
-                for key in self.calls(&wanted, self.range).await?.iter().filter_map(Call::key) {
-                    let why = "the instance's role has it".to_owned();
-                    self.story.add(Kind::AccessKey, key, Role::Own, strong, why);
-                }
-            }
-            Subject::Interface(id) => {
-                self.story.add(Kind::Interface, id, Role::Named, strong, why());
-            }
-            Subject::Resource(arn) => self.start_resource(arn, &why()).await?,
-            Subject::Event(uid) => {
-                let wanted = Calls { uids: [uid.clone()].into(), ..Calls::default() };
-                for call in self.calls(&wanted, self.range).await? {
-                    if let Some(key) = call.key() {
-                        self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
-                    }
-                    self.include(call, why(), strong);
-                }
-            }
-            Subject::Name(name) => {
-                let names = BTreeSet::from([name.clone()]);
-                let wanted = Calls { sessions: names.clone(), names, ..Calls::default() };
-                let calls = self.calls(&wanted, self.range).await?;
-                for arn in calls
-                    .iter()
-                    .filter_map(Call::principal)
-                    .map(str::to_owned)
-                    .collect::<BTreeSet<_>>()
-                {
-                    self.story.add(Kind::Principal, &arn, Role::Own, strong, why());
-                }
-                if calls.is_empty() {
-                    self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Of a resource: what was changed about it, and the keys that were used on it, for findings that
-    /// name them.
-    async fn start_resource(&mut self, arn: &str, why: &str) -> Result<(), L::Error> {
-        let wanted = Calls { resources: [arn.to_owned()].into(), ..Calls::default() };
-        let calls = self.calls(&wanted, self.range).await?;
-        self.story.add(Kind::Resource, arn, Role::Named, Strength::Strong, why.to_owned());
-        for call in calls {
-            if let Some(key) = call.key() {
-                let why = format!("it was used on {arn}");
-                self.story.add(Kind::AccessKey, key, Role::Named, Strength::Weak, why);
-            }
-            if !call.is_read() {
-                self.include(call, format!("it is about {arn}"), Strength::Weak);
-            }
-        }
-        Ok(())
-    }
-
-    async fn calls(&self, wanted: &Calls, range: Range) -> Result<Vec<Call>, L::Error> {
+    pub(super) async fn calls(&self, wanted: &Calls, range: Range) -> Result<Vec<Call>, L::Error> {
         let documents = self.lookup.calls(wanted, range).await?;
         let mut calls: Vec<_> = documents.into_iter().filter_map(Call::new).collect();
         calls.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
         Ok(calls)
-    }
-
-    /// Adds a finding and what it names.
-    fn add_finding(&mut self, finding: &Finding, why: String) -> bool {
-        let uid = finding.uid.clone();
-        if self.story.findings.contains_key(&uid) {
-            return false;
-        }
-        let exports = self.findings.iter().filter(|one| one.uid == uid);
-        self.story.exports.insert(uid.clone(), exports.count() as u64);
-        self.story.add(Kind::Finding, &uid, Role::Named, Strength::Strong, why);
-        let all = self.findings.iter().filter(|one| one.uid == uid).cloned().collect::<Vec<_>>();
-        for export in all.iter().chain([finding]) {
-            let Named { keys, addresses, instances, interfaces, resources, .. } = export.named();
-            let sets = [
-                (Kind::AccessKey, keys, Role::Own),
-                (Kind::Address, addresses, Role::Suspicious),
-                (Kind::Instance, instances, Role::Named),
-                (Kind::Interface, interfaces, Role::Named),
-                (Kind::Resource, resources, Role::Named),
-            ];
-            for (kind, values, role) in sets {
-                for value in values {
-                    let why = format!("named by the finding {}", finding.kind());
-                    self.story.add(kind, &value, role, Strength::Strong, why);
-                    self.story.link(&uid, &value, "named_by", &export.event_uid);
-                }
-            }
-        }
-        let newest = all.into_iter().last().unwrap_or_else(|| finding.clone());
-        self.story.findings.insert(uid, newest);
-        true
-    }
-
-    /// Findings that share a key, an instance or an address with the story, in an account of it.
-    fn join_findings(&mut self) -> bool {
-        let accounts = self.story.accounts();
-        let window = self.story.window();
-        let is_near = |finding: &Finding| {
-            let (first, last) = finding.window();
-            window.is_none_or(|(from, to)| first <= to + NEAR_MS && last >= from - NEAR_MS)
-        };
-        let is_of_story = |kind, value: &String| {
-            let entity = self.story.entities.get(&(kind, value.clone()));
-            entity.is_some_and(|entity| entity.role != Role::Shared)
-        };
-        let mut joined = Vec::new();
-        for finding in &self.findings {
-            let is_known = self.story.findings.contains_key(&finding.uid);
-            if is_known
-                || !(accounts.is_empty() || accounts.contains(finding.account()))
-                || !is_near(finding)
-            {
-                continue;
-            }
-            let named = finding.named();
-            let names = self.names(finding.account());
-            let sets = [
-                (Kind::AccessKey, &named.keys),
-                (Kind::Instance, &named.instances),
-                (Kind::Address, &named.addresses),
-                (Kind::Interface, &named.interfaces),
-                (Kind::Resource, &named.resources),
-            ];
-            let mut values = sets
-                .iter()
-                .flat_map(|(kind, values)| values.iter().map(move |value| (*kind, value)));
-            let common = values
-                .find_map(|(kind, value)| is_of_story(kind, value).then_some(value))
-                .or_else(|| named.names.iter().find(|name| names.contains(*name)));
-            if let Some(common) = common {
-                joined.push((finding.clone(), format!("it names {common} too")));
-            }
-        }
-        let mut is_new = false;
-        for (finding, why) in joined {
-            is_new |= self.add_finding(&finding, why);
-        }
-        is_new
-    }
-
-    /// Names of the users and roles of the story in an account.
-    fn names(&self, account: &str) -> BTreeSet<String> {
-        let arns = self.story.of(Kind::Principal, Role::Own);
-        let of_account = arns.iter().filter(|arn| arn.split(':').nth(4) == Some(account));
-        of_account
-            .filter_map(|arn| {
-                let mut parts = arn.splitn(6, ':').nth(5)?.split('/');
-                match parts.next()? {
-                    "assumed-role" => parts.next(),
-                    _ => parts.next_back(),
-                }
-            })
-            .map(str::to_owned)
-            .collect()
     }
 
     /// Addresses that many use are named, and not followed.
@@ -333,7 +160,8 @@ impl<'l, L: Lookup> Builder<'l, L> {
     async fn follow_own(&mut self) -> Result<bool, L::Error> {
         let keys = self.unasked(Kind::AccessKey, Role::Own, "uses of");
         let principals = self.unasked(Kind::Principal, Role::Own, "uses of");
-        let asked = Calls { keys, principals, ..Calls::default() };
+        let identities = self.unasked(Kind::Identity, Role::Own, "uses of");
+        let asked = Calls { keys, principals, identities, ..Calls::default() };
         if asked != Calls::default() {
             let uses = self.lookup.uses(&asked).await?;
             self.uses.extend(uses);
@@ -345,45 +173,45 @@ impl<'l, L: Lookup> Builder<'l, L> {
         let begin = self.story.window().map(|(first, _)| first);
         let (mut odd, mut usual) = split(&self.uses, &self.story, begin);
         if begin.is_some() {
-            let addresses = odd.iter().map(|one| one.address.clone()).collect();
+            let addresses = odd.iter().map(|one| one.used.address.clone()).collect();
             let shared = self.shared(&addresses).await?;
             for (address, why) in &shared {
                 let why = format!("a key of the story was used from it; {why}");
                 self.story.add(Kind::Address, address, Role::Shared, Strength::Weak, why);
             }
-            let (common, own) = odd.into_iter().partition(|one| shared.contains_key(&one.address));
-            let common: Vec<Use> = common;
+            let is_shared = |one: &Judged| shared.contains_key(&one.used.address);
+            let (common, own): (Vec<_>, Vec<_>) = odd.into_iter().partition(is_shared);
             usual.extend(common);
             odd = own;
         }
         self.story.baseline = self.uses.iter().map(|one| one.first).min();
         self.story.usual = usual;
         let mut wanted = Calls::default();
-        for one in &odd {
-            let id = format!("odd {} {} {} {}", one.key, one.principal, one.address, one.agent);
-            if self.asked.insert(id) {
-                wanted.keys.extend((!one.key.is_empty()).then(|| one.key.clone()));
-                wanted.principals.extend(one.key.is_empty().then(|| one.principal.clone()));
+        for Use { key, principal, address, agent, .. } in odd.iter().map(|one| &one.used) {
+            if self.asked.insert(format!("odd {key} {principal} {address} {agent}")) {
+                wanted.keys.extend((!key.is_empty()).then(|| key.clone()));
+                wanted.principals.extend(key.is_empty().then(|| principal.clone()));
             }
         }
         if wanted == Calls::default() {
             return Ok(false);
         }
-        let is_odd: BTreeSet<(&str, &str, &str)> = odd
+        let is_odd: BTreeMap<(&str, &str, &str), &Judged> = odd
             .iter()
-            .map(|one| (one.key.as_str(), one.address.as_str(), one.agent.as_str()))
+            .map(|one| {
+                let Use { key, address, agent, .. } = &one.used;
+                ((key.as_str(), address.as_str(), agent.as_str()), one)
+            })
             .collect();
         let mut is_new = false;
         for call in self.calls(&wanted, self.range).await? {
             let who =
                 (call.key().unwrap_or_default(), call.address().unwrap_or_default(), call.agent());
-            if is_odd.contains(&who) {
-                let is_subject = begin.is_none();
-                let (why, strength) = if is_subject {
+            if let Some(one) = is_odd.get(&who) {
+                let (why, strength) = if begin.is_none() {
                     (format!("by {}, which was asked about", call.who()), Strength::Strong)
                 } else {
-                    let why = "its address and its program are new for this key";
-                    (why.to_owned(), Strength::Weak)
+                    (format!("new for who made it: {}", one.news.join(", ")), Strength::Weak)
                 };
                 is_new |= self.take(call, why, strength);
             }
@@ -428,6 +256,16 @@ impl<'l, L: Lookup> Builder<'l, L> {
             self.story.add(Kind::Principal, arn, Role::Named, strength, format!("it made {name}"));
             self.story.link(call.key().unwrap_or_default(), arn, "acts_as", &uid);
         }
+        if let Some(person) = call.identity() {
+            let why = format!("{name} was made for this person");
+            is_new |= self.story.add(Kind::Identity, person, Role::Own, strength, why);
+            self.story.link(
+                call.key().or(call.arn()).unwrap_or_default(),
+                person,
+                "acts_for",
+                &uid,
+            );
+        }
         if let Some(instance) = instance_of(&call) {
             self.story.add(
                 Kind::Instance,
@@ -462,7 +300,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
         is_new | self.include(call, why, strength)
     }
 
-    fn include(&mut self, call: Call, why: String, strength: Strength) -> bool {
+    pub(super) fn include(&mut self, call: Call, why: String, strength: Strength) -> bool {
         let key = (call.time, call.uid.clone());
         let is_new = !self.story.calls.contains_key(&key);
         if is_new {
@@ -502,6 +340,37 @@ impl<'l, L: Lookup> Builder<'l, L> {
                 is_new |= self.story.add(Kind::AccessKey, source, Role::Own, Strength::Medium, why);
             }
             is_new |= self.include(call, format!("it made {made}"), Strength::Medium);
+        }
+        Ok(is_new)
+    }
+
+    /// What other accounts have logged of the same calls.
+    async fn follow_copies(&mut self) -> Result<bool, L::Error> {
+        let mut copied: BTreeMap<String, (String, String)> = BTreeMap::new();
+        for Included { call, .. } in self.story.calls.values() {
+            let Some(id) = call.shared_event() else { continue };
+            if self.asked.insert(format!("copies of {id}")) {
+                let by = call.key().or(call.arn()).unwrap_or_default();
+                copied.insert(id.to_owned(), (call.account().to_owned(), by.to_owned()));
+            }
+        }
+        let Some((first, last)) = self.story.window().filter(|_| !copied.is_empty()) else {
+            return Ok(false);
+        };
+        let near = Range {
+            since: self.range.since.max(first - NEAR_MS),
+            until: self.range.until.min(last.saturating_add(NEAR_MS)),
+        };
+        let wanted = Calls { shared_events: copied.keys().cloned().collect(), ..Calls::default() };
+        let mut is_new = false;
+        for call in self.calls(&wanted, near).await? {
+            let known = call.shared_event().and_then(|id| copied.get(id));
+            let Some((account, by)) = known.filter(|(account, _)| account != call.account()) else {
+                continue;
+            };
+            self.story.link(by, call.account(), "same_call", &call.uid);
+            let why = format!("account {account} logged the same call");
+            is_new |= self.include(call, why, Strength::Strong);
         }
         Ok(is_new)
     }

@@ -118,6 +118,9 @@ impl Report {
                 if row.account_name.is_empty() { &row.account } else { &row.account_name };
             let mut detail = Html::of("<dl>");
             parts::fact(&mut detail, "uid", &row.uid);
+            if !row.account_labels.is_empty() {
+                parts::fact(&mut detail, "account", &row.account_labels.join(" "));
+            }
             detail.raw("</dl>");
             self.document(&mut detail, &row.uid);
             Row {

@@ -1,7 +1,7 @@
 //! After a finding: who did what, when, from where, with whose credentials, what else was touched.
 //!
 //! ```text
-//! subject.rs: what is asked about -> follow.rs: what belongs together
+//! subject.rs: what is asked about -> start.rs, follow.rs: what belongs together
 //!     (story.rs), by lookup.rs (lake.rs), issued.rs and baseline.rs
 //!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
@@ -11,7 +11,7 @@
 //! # Maps to
 //! A [`Report`], the same for the same lake.
 //! # Known gaps
-//! What is unusual is judged by addresses and programs, not by hours and regions.
+//! None.
 //! # Reference
 //! Design section 1.
 
@@ -32,6 +32,7 @@ pub mod raw;
 mod report;
 mod stages;
 mod standing;
+mod start;
 mod story;
 mod subject;
 mod text;

@@ -15,8 +15,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    baseline::Judged,
     document::{Call, Finding},
-    lookup::{Coverage, Flows, Use},
+    lookup::{Coverage, Flows},
     stages,
     standing::Standing,
     story::{Entity, Included, Kind, Link, Role, Story, Strength, time_text},
@@ -51,7 +52,7 @@ pub struct Report {
     pub links: BTreeSet<Link>,
     /// Ordinary use of the same keys, which is not in the timeline.
     pub usual: Usual,
-    /// Until when there are data, by class.
+    /// Until when there are data, by source.
     pub coverage: Vec<CoverageRow>,
     /// Data that should be there and are not, and what logs cannot show.
     pub gaps: Vec<Gap>,
@@ -77,6 +78,8 @@ pub struct FoundRow {
     pub account: String,
     /// The account's name.
     pub account_name: String,
+    /// What the accounts file says of the account, such as its owner.
+    pub account_labels: Vec<String>,
     /// The region.
     pub region: String,
     /// First seen.
@@ -222,13 +225,15 @@ pub struct UsualRow {
     pub first: String,
     /// Last one.
     pub last: String,
+    /// What of it is unlike what came before: `address`, `program`, `operations`, `regions`, `hours`.
+    pub news: Vec<&'static str>,
 }
 
-/// What there is of a class.
+/// What there is of a source.
 #[derive(Debug, Serialize)]
 pub struct CoverageRow {
-    /// The class.
-    pub class: String,
+    /// The source.
+    pub source: &'static str,
     /// Events.
     pub count: u64,
     /// First one.
@@ -284,7 +289,7 @@ impl Report {
             entities: entities(story),
             links: story.links.clone(),
             usual: usual(story),
-            coverage: coverage.into_iter().map(covered).collect(),
+            coverage: covered(&coverage),
             gaps,
             queries,
             subject,
@@ -305,6 +310,8 @@ fn documents(story: Story) -> BTreeMap<String, Value> {
 
 fn found(finding: &Finding, story: &Story) -> FoundRow {
     let own = |path: &str| finding.text(path).unwrap_or_default().to_owned();
+    let labels = super::document::at(&finding.document, "metadata.labels");
+    let labels = labels.and_then(Value::as_array).into_iter();
     let (first, last) = finding.window();
     FoundRow {
         uid: finding.uid.clone(),
@@ -313,6 +320,7 @@ fn found(finding: &Finding, story: &Story) -> FoundRow {
         severity: own("severity"),
         account: own("cloud.account.uid"),
         account_name: own("cloud.account.name"),
+        account_labels: labels.flatten().filter_map(|one| Some(one.as_str()?.to_owned())).collect(),
         region: own("cloud.region"),
         first: time_text(first),
         last: time_text(last),
@@ -349,9 +357,25 @@ fn network(flows: Flows) -> NetworkRow {
     NetworkRow { flows, first_time, last_time }
 }
 
-fn covered(coverage: Coverage) -> CoverageRow {
-    let Coverage { class, count, first, last } = coverage;
-    CoverageRow { class, count, first: time_text(first), last: time_text(last) }
+/// Classes of a source taken together: each of them may be quiet.
+fn covered(coverage: &[Coverage]) -> Vec<CoverageRow> {
+    let mut sources: BTreeMap<&str, (u64, i64, i64)> = BTreeMap::new();
+    for Coverage { class, count, first, last } in coverage {
+        let source = match class.as_str() {
+            "network_activity" => "VPC Flow Logs",
+            "detection_finding" => "GuardDuty",
+            _ => "CloudTrail",
+        };
+        let known = sources.entry(source).or_insert((0, *first, *last));
+        *known = (known.0 + count, known.1.min(*first), known.2.max(*last));
+    }
+    let row = |(source, (count, first, last))| CoverageRow {
+        source,
+        count,
+        first: time_text(first),
+        last: time_text(last),
+    };
+    sources.into_iter().map(row).collect()
 }
 
 fn entities(story: &Story) -> Vec<EntityRow> {
@@ -361,6 +385,7 @@ fn entities(story: &Story) -> Vec<EntityRow> {
         let named = [
             (Kind::AccessKey, call.key()),
             (Kind::Principal, call.principal()),
+            (Kind::Identity, call.identity()),
             (Kind::Address, call.address()),
         ];
         for (kind, value) in named {
@@ -467,17 +492,19 @@ fn touched(call: &Call) -> String {
 
 fn usual(story: &Story) -> Usual {
     let begin = story.window().map_or(i64::MIN, |(first, _)| first);
-    let rows = story.usual.iter().map(|one: &Use| UsualRow {
-        key: one.key.clone(),
-        principal: one.principal.clone(),
-        address: one.address.clone(),
-        agent: one.agent.clone(),
-        calls: one.count,
-        first: time_text(one.first),
-        last: time_text(one.last),
+    let rows = story.usual.iter().map(|Judged { used, news }| UsualRow {
+        key: used.key.clone(),
+        principal: used.principal.clone(),
+        address: used.address.clone(),
+        agent: used.agent.clone(),
+        calls: used.count,
+        first: time_text(used.first),
+        last: time_text(used.last),
+        news: news.clone(),
     });
+    let since = story.usual.iter().map(|one| &one.used).filter(|used| used.last >= begin);
     Usual {
-        calls: story.usual.iter().filter(|one| one.last >= begin).map(|one| one.count).sum(),
+        calls: since.map(|used| used.count).sum(),
         uses: rows.collect(),
         baseline_since: story.baseline.map(time_text),
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::{
     document::{Call, text},
     issued::issued,
-    story::{Included, Story, time_text},
+    story::{Story, time_text},
 };
 
 /// Something that may still be there.
@@ -191,10 +191,12 @@ pub fn standing(story: &Story, later: &[Call]) -> Vec<Standing> {
                 all.push(of_change(story, change, call, &names));
             }
         } else {
-            // Both accounts log who assumes a role across them.
-            let session = session(story, included);
-            let is_new = |session: &Standing| all.iter().all(|one| one.which != session.which);
-            all.extend(session.filter(is_new));
+            // Both accounts log who assumes a role across them; of sign-ins the last one counts.
+            let session = session(story, call).or_else(|| console_session(call));
+            if let Some(session) = session {
+                all.retain(|one| (&one.what, &one.which) != (&session.what, &session.which));
+                all.push(session);
+            }
         }
     }
     all
@@ -216,8 +218,7 @@ fn of_change(story: &Story, change: &Change, call: &Call, names: &[String]) -> S
 }
 
 /// A session that may still be valid.
-fn session(story: &Story, included: &Included) -> Option<Standing> {
-    let call = &included.call;
+fn session(story: &Story, call: &Call) -> Option<Standing> {
     let key = issued(call)?.key?;
     let seconds = super::document::at(&call.request, "durationSeconds")
         .and_then(serde_json::Value::as_i64)
@@ -232,6 +233,24 @@ fn session(story: &Story, included: &Included) -> Option<Standing> {
         last_used: last_used(story, &key),
         uid: call.uid.clone(),
         undo: "revoke the sessions of its role".to_owned(),
+    })
+}
+
+/// Hours after which everybody has to sign in to the console again.
+const CONSOLE_HOURS: i64 = 12;
+
+/// A session of the console, which has no key in the logs.
+fn console_session(call: &Call) -> Option<Standing> {
+    (call.operation() == "ConsoleLogin").then(|| Standing {
+        what: "console session".to_owned(),
+        which: call.who().to_owned(),
+        account: call.account().to_owned(),
+        region: call.region().to_owned(),
+        since: time_text(call.time),
+        until: Some(time_text(call.time + CONSOLE_HOURS * 3_600_000)),
+        last_used: None,
+        uid: call.uid.clone(),
+        undo: "deny what older sessions do (aws:TokenIssueTime)".to_owned(),
     })
 }
 

@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    baseline::Judged,
     document::{Call, Finding},
-    lookup::Use,
 };
 
 /// What kind of thing it is.
@@ -24,6 +24,8 @@ pub enum Kind {
     AccessKey,
     /// A user, a role, or a session.
     Principal,
+    /// A person for whom sessions act.
+    Identity,
     /// An address.
     Address,
     /// An instance.
@@ -79,7 +81,7 @@ pub struct Link {
     pub from: String,
     /// To what.
     pub to: String,
-    /// `named_by`, `used_from`, `gave_out`, `acts_as`, `runs_on`, `started`.
+    /// `named_by`, `used_from`, `gave_out`, `acts_as`, `acts_for`, `runs_on`, `started`, `same_call`.
     pub kind: &'static str,
     /// `metadata.uid` of the event that shows it.
     pub evidence: String,
@@ -110,7 +112,7 @@ pub struct Story {
     /// How often each finding was exported.
     pub exports: BTreeMap<String, u64>,
     /// Ordinary use of keys of the story.
-    pub usual: Vec<Use>,
+    pub usual: Vec<Judged>,
     /// Time of the first call that is known of its keys: the baseline begins there.
     pub baseline: Option<i64>,
 }

@@ -158,7 +158,7 @@ impl Report {
             let sample = if finding.is_sample { " (SAMPLE)" } else { "" };
             let _ = writeln!(
                 out,
-                "finding   {} {}{sample}, {} to {}, exported {} times\n          {} {} {}\n          {}",
+                "finding   {} {}{sample}, {} to {}, exported {} times\n          {} {} {} {}\n          {}",
                 finding.severity,
                 finding.kind,
                 finding.first,
@@ -167,11 +167,12 @@ impl Report {
                 finding.account,
                 printable(&finding.account_name),
                 finding.region,
+                printable(&finding.account_labels.join(" ")),
                 printable(&finding.title),
             );
         }
         for row in &self.coverage {
-            let _ = writeln!(out, "data      {} until {}", row.class, row.last);
+            let _ = writeln!(out, "data      {} until {}", row.source, row.last);
         }
         let touching = self.gaps.iter().filter(|gap| gap.touches_story).count();
         let _ = writeln!(out, "gaps      {touching} touch this story");
@@ -266,6 +267,24 @@ impl Report {
                 "{} calls with these keys are as usual and left out (known since {since}); \
                  --include-usual shows them. An intruder on the instance looks usual too.",
                 usual.calls
+            );
+        }
+        for row in &usual.uses {
+            let new = if row.news.is_empty() {
+                String::new()
+            } else {
+                format!("  new: {}", row.news.join(", "))
+            };
+            let _ = writeln!(
+                out,
+                "usual      {} {} from {} with {}  {} calls  {} to {}{new}",
+                row.key,
+                printable(&row.principal),
+                row.address,
+                printable(&row.agent),
+                row.calls,
+                row.first,
+                row.last
             );
         }
     }

@@ -200,6 +200,8 @@ struct Cursor {
     row: usize,
     /// On the average.
     row_bytes: usize,
+    /// Of the whole file.
+    rows: u64,
     partition: Arc<Partition>,
 }
 
@@ -207,13 +209,16 @@ impl Cursor {
     /// None if the file has no rows.
     fn open(input: Input, class: &Class) -> Result<Option<Self>, ReadError> {
         let builder = input.open()?;
-        let (rows, row_bytes) = (batch_rows(builder.metadata()), row_bytes(builder.metadata()));
-        let reader = builder.with_batch_size(rows).build().map_err(input.fail())?;
+        let metadata = builder.metadata();
+        let (batch_rows, row_bytes) = (batch_rows(metadata), row_bytes(metadata));
+        let rows = metadata.file_metadata().num_rows() as u64;
+        let reader = builder.with_batch_size(batch_rows).build().map_err(input.fail())?;
         let schema = class.schema();
         let batch = RecordBatch::new_empty(Arc::clone(&schema));
         let keys = Keys::of(&batch).map_err(input.fail())?;
         let partition = Arc::default();
-        let mut cursor = Self { input, reader, schema, batch, keys, row: 0, row_bytes, partition };
+        let mut cursor =
+            Self { input, reader, schema, batch, keys, row: 0, row_bytes, rows, partition };
         Ok(cursor.next_batch()?.then_some(cursor))
     }
 
@@ -248,6 +253,8 @@ pub struct Merge {
     last: Option<(Arc<Partition>, i64, String)>,
     /// Rows that did not stay.
     pub duplicates: u64,
+    /// Rows of all inputs.
+    pub rows: u64,
 }
 
 impl Merge {
@@ -255,13 +262,15 @@ impl Merge {
     pub fn open(inputs: Vec<Input>, class: &Class) -> Result<Self, ReadError> {
         let mut cursors = Vec::new();
         let mut heads = BinaryHeap::new();
+        let mut rows = 0;
         for input in inputs {
             if let Some(mut cursor) = Cursor::open(input, class)? {
                 heads.push(Reverse(cursor.head(cursors.len())));
+                rows += cursor.rows;
                 cursors.push(cursor);
             }
         }
-        Ok(Self { cursors, heads, last: None, duplicates: 0 })
+        Ok(Self { cursors, heads, last: None, duplicates: 0, rows })
     }
 
     /// The partition of the next row; None at the end.

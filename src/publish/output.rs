@@ -99,7 +99,7 @@ impl Output {
     pub fn partition(&mut self, merge: &mut Merge, mut known: Known) -> Result<(), MergeError> {
         let Some(partition) = merge.partition() else { return Ok(()) };
         while let Some(block) = merge.block(&partition, &mut known)? {
-            self.write(&partition, &block)?;
+            self.write(&partition, &block, merge.rows)?;
             let is_full = |(writer, _): &(ArrowWriter<File>, Made)| {
                 writer.bytes_written() + writer.in_progress_size() >= self.limits.file_bytes
             };
@@ -110,7 +110,13 @@ impl Output {
         Ok(self.end()?)
     }
 
-    fn write(&mut self, partition: &Arc<Partition>, block: &RecordBatch) -> Result<(), SinkError> {
+    /// Of at most so many rows.
+    fn write(
+        &mut self,
+        partition: &Arc<Partition>,
+        block: &RecordBatch,
+        rows: u64,
+    ) -> Result<(), SinkError> {
         let times =
             block.column_by_name("time").and_then(|time| time.as_primitive_opt::<Int64Type>());
         let (first, last) =
@@ -127,7 +133,8 @@ impl Output {
                 max_time: first,
                 size: 0,
             };
-            self.open.insert((writer(self.class, self.class.schema(), &path)?, made))
+            let writer = writer(self.class, self.class.schema(), &path, Some(rows))?;
+            self.open.insert((writer, made))
         };
         write_block(writer, block, self.limits.group_bytes)
             .map_err(|error| encode_error(&made.path, error))?;
@@ -219,7 +226,7 @@ fn merge_to(
     limits: Limits,
 ) -> Result<u64, MergeError> {
     let mut merge = Merge::open(group.to_vec(), class)?;
-    let mut writer = writer(class, class.schema(), path)?;
+    let mut writer = writer(class, class.schema(), path, None)?;
     let mut known = Known::default();
     while let Some(partition) = merge.partition() {
         while let Some(block) = merge.block(&partition, &mut known)? {

@@ -50,6 +50,7 @@ use crate::{
     store::{Folder, Place, S3, StoreError},
 };
 
+mod bloom;
 mod dedupe;
 mod events;
 mod files;

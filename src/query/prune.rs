@@ -6,7 +6,8 @@
 //! The files that are left, and for each the rows that may match, as an access plan.
 //! # Known gaps
 //! The engine rules out by plain columns only, so that each leaf is one here, under its dotted path.
-//! Members of lists and maps have no place in that. A Bloom filter is asked for text only.
+//! Of lists of objects and of maps, `element_at(list, n).leaf` and `element_at(map, key)` are one too,
+//! under `list[].leaf` and `map[]`: what bounds and Bloom filters say of all members holds for one.
 //! # Reference
 //! <https://parquet.apache.org/docs/file-format/pageindex/>; design section 6.
 
@@ -23,31 +24,28 @@ use datafusion::{
     },
     datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess},
     error::Result,
-    logical_expr::{BinaryExpr, Expr, Operator, expr::InList, utils::disjunction},
+    logical_expr::{BinaryExpr, Case, Expr, Operator, expr::InList, lit, utils::disjunction},
     physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder},
     physical_plan::PhysicalExpr,
 };
 use parquet::{
-    arrow::{
-        arrow_reader::{RowSelection, RowSelector},
-        async_reader::AsyncFileReader,
-    },
-    bloom_filter::Sbbf,
-    errors::ParquetError,
+    arrow::arrow_reader::{RowSelection, RowSelector},
     file::metadata::ParquetMetaData,
 };
 use parsers::ocsf::{Class, Field, Kind};
 
 use super::{
     EXPRESSIONS,
+    bloom::LookedUp,
     files::{LakeFile, PARTITION_COLUMNS},
     reader::FileReader,
-    statistics::{Columns, Filters, Groups, Intervals, Partitions},
+    statistics::{Columns, Groups, Intervals, Partitions},
 };
 
 /// What may be ruled out of one class.
 pub struct Pruner {
     predicate: PruningPredicate,
+    looked_up: LookedUp,
     schema: SchemaRef,
 }
 
@@ -60,13 +58,16 @@ impl Pruner {
         let schema = Arc::new(Schema::new(fields));
         let columns = DFSchema::try_from(Arc::clone(&schema))?;
         let usable = filters.iter().filter_map(|filter| {
-            let flat = flatten(filter.clone(), &schema).ok()?;
-            EXPRESSIONS.create_physical_expr(flat, &columns).ok()
+            let flat = without_nulls(flatten(filter.clone(), &schema).ok()?);
+            Some((EXPRESSIONS.create_physical_expr(flat.clone(), &columns).ok()?, flat))
         });
-        let Some(all) = usable.reduce(and) else { return Ok(None) };
+        let (usable, flat): (Vec<_>, Vec<_>) = usable.unzip();
+        let Some(all) = usable.into_iter().reduce(and) else { return Ok(None) };
         let predicate =
             PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(all)?;
-        Ok((!predicate.always_true()).then_some(Self { predicate, schema }))
+        let looked_up = LookedUp::new(flat);
+        let is_useful = !predicate.always_true() || !looked_up.is_empty();
+        Ok(is_useful.then_some(Self { predicate, looked_up, schema }))
     }
 
     /// Which of these files may have rows, by their partitions alone.
@@ -92,36 +93,41 @@ impl Pruner {
         let leaves: HashMap<&str, usize> = (0..)
             .zip(footer.file_metadata().schema_descr().columns())
             .filter_map(|(index, column)| {
-                Some((*names.get(column.path().string().as_str())?, index))
+                let name = column.path().string();
+                let name = name.replace(".list.element", "[]").replace(".key_value.value", "[]");
+                Some((*names.get(name.as_str())?, index))
             })
             .collect();
         let base = Columns { partition, footer, leaves, schema: &self.schema };
         let all: Vec<usize> = (0..groups).collect();
         let keep = self.predicate.prune(&Groups { base: &base, groups: &all })?;
-        let mut plan = ParquetAccessPlan::new_none(groups);
-        for group in (0..groups).filter(|&group| keep[group]) {
-            let filters = self.filters(&base, group, reader).await?;
-            if !filters.is_empty() {
-                let filters = Filters { filters, schema: &self.schema };
-                if !self.predicate.prune(&filters)?[0] {
-                    continue;
-                }
+        let mut kept = Vec::new();
+        for group in all.into_iter().filter(|&group| keep[group]) {
+            if self.looked_up.may_be_in(&base, group, reader).await? {
+                kept.push(group);
             }
-            match Intervals::new(&base, group) {
-                None => plan.set(group, RowGroupAccess::Scan),
-                Some(intervals) => {
-                    let kept = self.predicate.prune(&intervals)?;
-                    if kept.iter().all(|kept| *kept) {
-                        plan.set(group, RowGroupAccess::Scan);
-                    } else if kept.iter().any(|kept| *kept) {
-                        let rows = intervals.rows.iter().zip(kept).map(|(&row_count, kept)| {
-                            let skip = !kept;
-                            RowSelector { row_count, skip }
-                        });
-                        let rows = RowSelection::from(rows.collect::<Vec<_>>());
-                        plan.set(group, RowGroupAccess::Selection(rows));
-                    }
-                }
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let footer = reader.indexes().await?;
+        let base = Columns { footer: &footer, ..base };
+        let mut plan = ParquetAccessPlan::new_none(groups);
+        for group in kept {
+            let Some(intervals) = Intervals::new(&base, group) else {
+                plan.set(group, RowGroupAccess::Scan);
+                continue;
+            };
+            let kept = self.predicate.prune(&intervals)?;
+            if kept.iter().all(|kept| *kept) {
+                plan.set(group, RowGroupAccess::Scan);
+            } else if kept.iter().any(|kept| *kept) {
+                let rows = intervals.rows.iter().zip(kept).map(|(&row_count, kept)| {
+                    let skip = !kept;
+                    RowSelector { row_count, skip }
+                });
+                let rows = RowSelection::from(rows.collect::<Vec<_>>());
+                plan.set(group, RowGroupAccess::Selection(rows));
             }
         }
         Ok((!plan.row_group_indexes().is_empty()).then_some(plan))
@@ -137,29 +143,6 @@ impl Pruner {
                 .collect();
         fields.map(|field| field.name().as_str()).filter(|name| required.contains(*name)).collect()
     }
-
-    /// The Bloom filters of a row group that can tell something.
-    async fn filters(
-        &self,
-        base: &Columns<'_>,
-        group: usize,
-        reader: &mut FileReader,
-    ) -> Result<HashMap<String, Sbbf>, ParquetError> {
-        let wanted = self.predicate.literal_columns();
-        let mut found = HashMap::new();
-        for (name, &leaf) in &base.leaves {
-            let column = base.footer.row_group(group).column(leaf);
-            let place = column.bloom_filter_offset().zip(column.bloom_filter_length());
-            let Some((offset, length)) = place.filter(|_| wanted.iter().any(|one| one == name))
-            else {
-                continue;
-            };
-            let range = offset as u64..offset as u64 + length as u64;
-            let filter = Sbbf::from_bytes(&reader.get_bytes(range).await?)?;
-            found.insert((*name).to_owned(), filter);
-        }
-        Ok(found)
-    }
 }
 
 /// True if no row can meet them, as where a class has no such column.
@@ -174,13 +157,18 @@ fn and(a: Arc<dyn PhysicalExpr>, b: Arc<dyn PhysicalExpr>) -> Arc<dyn PhysicalEx
     Arc::new(datafusion::physical_expr::expressions::BinaryExpr::new(a, Operator::And, b))
 }
 
-/// The leaves of a class that are no members of lists or maps, under their dotted paths.
+/// The leaves of a class that are no members of lists of values or of lists in lists, under their dotted
+/// paths.
 fn leaves(fields: &[Field], parent: &str, out: &mut Vec<ArrowField>) {
     for field in fields {
         let path = format!("{parent}{}", field.name);
         match field.kind {
             Kind::Object(fields) => leaves(fields, &format!("{path}."), out),
-            Kind::List(_) | Kind::Unmapped => {}
+            Kind::List(Kind::Object(fields)) if !path.contains("[]") => {
+                leaves(fields, &format!("{path}[]."), out);
+            }
+            Kind::List(_) => {}
+            Kind::Unmapped => out.push(ArrowField::new(path + "[]", DataType::Utf8, true)),
             kind => out.push(ArrowField::new(path, kind.arrow(), true)),
         }
     }
@@ -202,14 +190,15 @@ fn flatten(filter: Expr, schema: &Schema) -> Result<Expr> {
         let arms = match &expr {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
                 let (first, other) =
-                    if coalesced(left).is_some() { (left, right) } else { (right, left) };
-                coalesced(first).map(|args| {
-                    let equal = args.iter().map(|arg| arg.clone().eq((**other).clone()));
+                    if alternatives(left).is_some() { (left, right) } else { (right, left) };
+                alternatives(first).map(|args| {
+                    let equal = args.into_iter().map(|arg| arg.clone().eq((**other).clone()));
                     equal.collect::<Vec<_>>()
                 })
             }
-            Expr::InList(InList { expr, list, negated: false }) => coalesced(expr).map(|args| {
-                args.iter().map(|arg| arg.clone().in_list(list.clone(), false)).collect()
+            Expr::InList(InList { expr, list, negated: false }) => alternatives(expr).map(|args| {
+                let among = |arg: &Expr| arg.clone().in_list(list.clone(), false);
+                args.into_iter().map(among).collect()
             }),
             _ => None,
         };
@@ -221,17 +210,51 @@ fn flatten(filter: Expr, schema: &Schema) -> Result<Expr> {
     Ok(any_of.data)
 }
 
-fn coalesced(expr: &Expr) -> Option<&[Expr]> {
+/// What `coalesce` chooses from, also as the engine writes it: `CASE WHEN a IS NOT NULL THEN a …`.
+fn alternatives(expr: &Expr) -> Option<Vec<&Expr>> {
     match expr {
-        Expr::ScalarFunction(call) if call.name() == "coalesce" => Some(&call.args),
+        Expr::ScalarFunction(call) if call.name() == "coalesce" => Some(call.args.iter().collect()),
+        Expr::Case(Case { expr: None, when_then_expr, else_expr }) => {
+            let first = when_then_expr.iter().map(|(when, then)| match when.as_ref() {
+                Expr::IsNotNull(tested) if tested == then => Some(then.as_ref()),
+                _ => None,
+            });
+            let last = else_expr.iter().map(|last| Some(last.as_ref()));
+            first.chain(last).collect()
+        }
         _ => None,
     }
 }
 
-/// `a.b.c` of a column or of a field of a struct.
+/// The same for a filter, to which nothing known is as good as false: what a class has not got is null.
+fn without_nulls(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(value, _) if value.is_null() => lit(false),
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
+            let (left, right) = (without_nulls(*left), without_nulls(*right));
+            let absorbing = lit(op == Operator::Or);
+            let neutral = lit(op == Operator::And);
+            if left == absorbing || right == absorbing {
+                absorbing
+            } else if left == neutral {
+                right
+            } else if right == neutral {
+                left
+            } else {
+                Expr::BinaryExpr(BinaryExpr { left: left.into(), op, right: right.into() })
+            }
+        }
+        other => other,
+    }
+}
+
+/// `a.b.c` of a column or of a field of a struct, `a[].b` of a member of a list, `a[]` of a map.
 fn path(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Column(column) => Some(column.name.clone()),
+        Expr::ScalarFunction(call) if call.name() == "element_at" => {
+            Some(format!("{}[]", path(call.args.first()?)?))
+        }
         Expr::ScalarFunction(call) if call.name() == "get_field" => {
             let (root, names) = call.args.split_first()?;
             let mut path = path(root)?;

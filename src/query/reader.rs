@@ -42,8 +42,8 @@ use parquet::{
 use super::files::LakeFile;
 use crate::store::{Folder, StoreError};
 
-/// Bytes at the end of a file that hold its footer and indexes, as a rule.
-const FOOTER_BYTES: u64 = 32 << 10;
+/// Bytes at the end of a file that hold its footer, as a rule: 12 to 16 kB, of findings 30.
+const FOOTER_BYTES: u64 = 16 << 10;
 /// Gaps up to this are read along: a request costs about as much as so many bytes.
 const GAP_BYTES: u64 = 16 << 10;
 
@@ -135,21 +135,36 @@ impl FileReader {
         self.reader.folder(&self.file).read_range(&self.file.path, range).await
     }
 
-    /// Footer and indexes.
+    /// The footer; with the page indexes, if they were asked for before.
     pub async fn footer(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
         let footers = || self.reader.footers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = footers().get(&self.file.path) {
             return Ok(Arc::clone(known));
         }
-        let size = self.file.size;
         let mut reader = ParquetMetaDataReader::new()
-            .with_page_index_policy(PageIndexPolicy::Optional)
+            .with_page_index_policy(PageIndexPolicy::Skip)
             .with_prefetch_hint(Some(FOOTER_BYTES as usize));
-        let mut this = self.clone();
-        reader.try_load(&mut this, size).await?;
-        let footer = Arc::new(reader.finish()?);
-        footers().insert(self.file.path.clone(), Arc::clone(&footer));
-        Ok(footer)
+        reader.try_load(&mut self.clone(), self.file.size).await?;
+        Ok(self.keep(reader.finish()?))
+    }
+
+    /// The footer with the page indexes, which only a file needs that is read in part.
+    pub async fn indexes(&self) -> Result<Arc<ParquetMetaData>, ParquetError> {
+        let footer = self.footer().await?;
+        if footer.offset_index().is_some() {
+            return Ok(footer);
+        }
+        let mut reader = ParquetMetaDataReader::new_with_metadata((*footer).clone())
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        reader.load_page_index(&mut self.clone()).await?;
+        Ok(self.keep(reader.finish()?))
+    }
+
+    fn keep(&self, footer: ParquetMetaData) -> Arc<ParquetMetaData> {
+        let footer = Arc::new(footer);
+        let mut footers = self.reader.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        footers.insert(self.file.path.clone(), Arc::clone(&footer));
+        footer
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is known of the rows of a file before they are read, as the engine's predicates ask it.
 //!
 //! # Input
-//! Names of partitions, footers with their page indexes, Bloom filters.
+//! Names of partitions, footers with their page indexes.
 //! # Maps to
 //! Bounds and counts of files, row groups, and of the rows between two ends of pages.
 //! # Known gaps
-//! Text only in Bloom filters.
+//! None.
 //! # Reference
 //! <https://parquet.apache.org/docs/file-format/pageindex/>.
 
@@ -22,8 +22,7 @@ use arrow::{
 };
 use datafusion::common::{Column, ScalarValue, pruning::PruningStatistics};
 use parquet::{
-    arrow::arrow_reader::statistics::StatisticsConverter, bloom_filter::Sbbf,
-    file::metadata::ParquetMetaData,
+    arrow::arrow_reader::statistics::StatisticsConverter, file::metadata::ParquetMetaData,
 };
 use parsers::time::{self, DAY_MS};
 
@@ -117,6 +116,11 @@ impl Columns<'_> {
     }
 }
 
+/// None for members of lists: their nulls are not those of rows.
+fn is_plain(column: &Column) -> Option<()> {
+    (!column.name.contains("[]")).then_some(())
+}
+
 /// A value of the partition, for so many containers.
 fn constant(value: Option<ArrayRef>, count: usize) -> Option<ArrayRef> {
     take(&value?, &UInt64Array::from(vec![0; count]), None).ok()
@@ -148,6 +152,7 @@ impl PruningStatistics for Groups<'_> {
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        is_plain(column)?;
         let converter = self.base.converter(&column.name)?;
         Some(Arc::new(converter.row_group_null_counts(self.base.footer.row_groups()).ok()?))
     }
@@ -159,44 +164,6 @@ impl PruningStatistics for Groups<'_> {
 
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
-    }
-}
-
-/// The Bloom filters of one row group.
-pub struct Filters<'b> {
-    pub filters: HashMap<String, Sbbf>,
-    pub schema: &'b Schema,
-}
-
-impl PruningStatistics for Filters<'_> {
-    fn min_values(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn max_values(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn num_containers(&self) -> usize {
-        1
-    }
-
-    fn null_counts(&self, _: &Column) -> Option<ArrayRef> {
-        None
-    }
-
-    fn row_counts(&self) -> Option<ArrayRef> {
-        None
-    }
-
-    fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        let filter = self.filters.get(&column.name)?;
-        self.schema.field_with_name(&column.name).ok()?;
-        let may_be = values.iter().any(|value| match value.try_as_str() {
-            Some(Some(text)) => filter.check(text),
-            _ => true,
-        });
-        Some(BooleanArray::from(vec![if may_be { None } else { Some(false) }]))
     }
 }
 
@@ -279,6 +246,7 @@ impl PruningStatistics for Intervals<'_> {
 
     /// All of a page is null, or it is not known: the counts are of pages, not of intervals.
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        is_plain(column)?;
         let leaf = *self.base.leaves.get(column.name.as_str())?;
         let nulls = page_statistics!(self, column, data_page_null_counts)?;
         let offsets = &self.base.footer.offset_index()?[self.group][leaf];

@@ -4,9 +4,10 @@
 //! Chunks of a batch.
 //! # Maps to
 //! Parquet files: zstd, pages of about 1 MiB, one row group per file (far below 256 MB, because
-//! the partition buffers are), statistics and page index, sorted rows.
+//! the partition buffers are), statistics and page index, Bloom filters of what investigations look
+//! up, sorted rows.
 //! # Known gaps
-//! Bloom filters wait until a query needs them. A column below a list that has no value at all in a
+//! A column below a list that has no value at all in a
 //! page has no column index in its file (parquet 59 compares its nulls with rows).
 //! # Reference
 //! Design section 6; Security Lake's rules for custom sources,
@@ -48,6 +49,32 @@ pub(crate) const SLICE_ROWS: usize = 4096;
 const PAGE_BYTES: usize = 1 << 20;
 /// Ids that hardly ever repeat; columns of JSON are like them.
 const VARIOUS: [&str; 2] = ["metadata.uid", "api.request.uid"];
+/// What investigations look up: ids, keys, principals, addresses, interfaces, resources.
+const LOOKED_UP: [&str; 16] = [
+    "metadata.uid",
+    "actor.user.credential_uid",
+    "actor.user.uid",
+    "actor.user.name",
+    "actor.session.issuer",
+    "session.credential_uid",
+    "src_endpoint.ip",
+    "dst_endpoint.ip",
+    "src_endpoint.interface_uid",
+    "dst_endpoint.interface_uid",
+    "src_endpoint.instance_uid",
+    "dst_endpoint.instance_uid",
+    "resources.list.element.uid",
+    "user.uid",
+    "finding_info.uid",
+    "unmapped.key_value.value",
+];
+/// Of so many texts that are not in a file one seems to be in it.
+const BLOOM_FPP: f64 = 0.01;
+/// Other texts than ids that a filter is meant for, at most: 128 KiB while it is filled. What is
+/// written is as small as the texts allow.
+const BLOOM_TEXTS: u64 = 1 << 16;
+/// Ids that a filter is meant for, at most: 2 MiB.
+const BLOOM_IDS: u64 = 1 << 20;
 
 /// What became of the rows of a batch.
 #[derive(Debug, Default)]
@@ -225,7 +252,7 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
     let slices = slices(part.order.iter().map(|&row| keys[row as usize].record_bytes as usize));
     let rows = &part.rows.batch;
     let order = UInt32Array::from(part.order);
-    let mut writer = writer(part.class, rows.schema(), staged)?;
+    let mut writer = writer(part.class, rows.schema(), staged, Some(order.len() as u64))?;
     for range in slices {
         let slice = order.slice(range.start, range.len());
         let sorted = take_record_batch(rows, &slice)
@@ -235,17 +262,20 @@ fn write(part: Part, staged: &Path) -> Result<(), SinkError> {
     close(writer, staged)
 }
 
-/// Starts a file of the lake, where there is none yet.
+/// Starts a file of the lake, where there is none yet: one of so many rows at most that are looked
+/// up, or one that is only read as a whole.
 pub(crate) fn writer(
     class: &Class,
     schema: SchemaRef,
     path: &Path,
+    looked_up: Option<u64>,
 ) -> Result<ArrowWriter<File>, SinkError> {
     let file = File::create_new(path)
         .map_err(|source| SinkError::Write { path: path.to_owned(), source })?;
     // The Arrow schema would say that texts are dictionaries; readers need not know.
-    let options =
-        ArrowWriterOptions::new().with_properties(properties(class)).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(class, looked_up))
+        .with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(file, schema, options)
         .map_err(|error| encode_error(path, error))
 }
@@ -286,16 +316,27 @@ pub(crate) fn slices(row_bytes: impl IntoIterator<Item = usize>) -> Vec<Range<us
     slices
 }
 
-fn properties(class: &Class) -> WriterProperties {
+fn properties(class: &Class, looked_up: Option<u64>) -> WriterProperties {
     let version = KeyValue::new("trailhound.schema".to_owned(), SCHEMA_VERSION.to_owned());
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(
+            std::env::var("TMP_ROWS").ok().and_then(|v| v.parse().ok()).unwrap_or(20000),
+        )
         .set_max_row_group_row_count(None)
         .set_key_value_metadata(Some(vec![version]))
         .set_created_by(format!("trailhound {}", env!("CARGO_PKG_VERSION")));
     for path in various(class.fields, &[]) {
         properties = properties.set_column_dictionary_enabled(path, false);
+    }
+    for path in LOOKED_UP.into_iter().filter(|_| looked_up.is_some()) {
+        let most = if VARIOUS.contains(&path) { BLOOM_IDS } else { BLOOM_TEXTS };
+        let parts: Vec<String> = path.split('.').map(str::to_owned).collect();
+        let path = ColumnPath::new(parts);
+        properties = properties
+            .set_column_bloom_filter_fpp(path.clone(), BLOOM_FPP)
+            .set_column_bloom_filter_max_ndv(path, looked_up.unwrap_or_default().clamp(1, most));
     }
     properties.build()
 }

@@ -119,7 +119,7 @@ fn nodes(report: &Report) -> (Vec<Node<'_>>, [usize; 5]) {
             Kind::Finding => continue,
             Kind::Address => 1,
             Kind::AccessKey => 2,
-            Kind::Principal => 3,
+            Kind::Principal | Kind::Identity => 3,
             Kind::Instance | Kind::Interface | Kind::Resource => 4,
         };
         let calls = match row.calls {

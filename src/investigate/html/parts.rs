@@ -141,7 +141,7 @@ pub fn fact(out: &mut Html, name: &'static str, value: &str) {
 pub fn coverage(out: &mut Html, report: &Report) {
     out.raw("<ul class=\"coverage\"><li>Data until</li>");
     for row in &report.coverage {
-        out.raw("<li><b>").text(&row.class.replace('_', " ")).raw("</b> ").time(&row.last);
+        out.raw("<li><b>").text(row.source).raw("</b> ").time(&row.last);
         out.raw("</li>");
     }
     out.raw("</ul></section>\n");
@@ -312,6 +312,7 @@ pub fn entities(out: &mut Html, report: &Report) {
         let kind = match row.kind {
             Kind::AccessKey => "access key",
             Kind::Principal => "principal",
+            Kind::Identity => "person",
             Kind::Address => "address",
             Kind::Instance => "instance",
             Kind::Interface => "interface",
@@ -353,6 +354,7 @@ pub fn usual(out: &mut Html, report: &Report) {
             ("address", "from"),
             ("program", "wide"),
             ("calls", "number"),
+            ("new about it", ""),
             ("first", "time"),
             ("last", "time"),
         ];
@@ -363,6 +365,7 @@ pub fn usual(out: &mut Html, report: &Report) {
                 Cell::text(&row.address),
                 Cell::text(&row.agent),
                 Cell::count(row.calls),
+                Cell::text(&row.news.join(", ")),
                 Cell::time(&row.first),
                 Cell::time(&row.last),
             ])

@@ -23,5 +23,5 @@ WHERE status = 'Failure'
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY date_trunc('hour', time), coalesce(session_issuer, actor_arn, actor_id), src_ip
 HAVING count(DISTINCT operation) >= 5
-ORDER BY operations DESC, first_time, src_ip
+ORDER BY operations DESC, first_time, src_ip, principal
 LIMIT :limit

@@ -36,5 +36,5 @@ FROM starts
 GROUP BY account, src_ip, dst_ip, dst_port
 HAVING count(*) >= 8 AND count(DISTINCT src_port) * 2 > count(*) AND avg(gap) >= 10
   AND stddev_pop(gap) < 0.25 * avg(gap)
-ORDER BY unevenness, src_ip, dst_ip, dst_port
+ORDER BY unevenness, src_ip, dst_ip, dst_port, account
 LIMIT :limit

@@ -23,5 +23,5 @@ WHERE class IN ('api_activity', 'account_change', 'authentication')
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY actor_account, account, account_name, coalesce(session_issuer, actor_arn, actor_id),
   actor_type
-ORDER BY first_time, actor_account, account, principal
+ORDER BY first_time, actor_account, account, principal, actor_type
 LIMIT :limit

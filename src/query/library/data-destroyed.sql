@@ -26,5 +26,5 @@ WHERE class = 'api_activity' AND invoked_by IS NULL
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY account, account_name, region, operation, coalesce(session_issuer, actor_arn), access_key,
   src_ip
-ORDER BY first_time, operation, principal, access_key
+ORDER BY first_time, operation, principal, access_key, src_ip, account, region
 LIMIT :limit

@@ -21,5 +21,5 @@ WHERE class = 'api_activity' AND activity = 'Read' AND src_ip IS NOT NULL
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY date_trunc('hour', time), coalesce(session_issuer, actor_arn), access_key, src_ip
 HAVING count(DISTINCT operation) >= 10 AND count(DISTINCT service) >= 3
-ORDER BY failures DESC, operations DESC, first_time, access_key
+ORDER BY failures DESC, operations DESC, first_time, access_key, src_ip, principal
 LIMIT :limit

@@ -42,5 +42,5 @@ SELECT first_time, last_time, account, instance, actor_arn, own_address, src_ip,
   keys, operations, a_user_agent
 FROM ranked
 WHERE place > 1 AND last_time >= :since
-ORDER BY first_time, instance, src_ip
+ORDER BY first_time, instance, src_ip, account
 LIMIT :limit

@@ -18,4 +18,4 @@ WHERE access_key = :key
   AND time >= :since AND time < :until
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY src_ip, src_domain, user_agent
-ORDER BY first_time, calls DESC, user_agent
+ORDER BY first_time, calls DESC, user_agent, src_ip, src_domain

@@ -27,5 +27,5 @@ WHERE class = 'network_activity' AND src_ip IS NOT NULL AND dst_ip IS NOT NULL
 GROUP BY src_ip, dst_ip, dst_port, service
 HAVING min(time) FILTER (WHERE status = 'Blocked') < min(time) FILTER (WHERE status = 'Allowed')
 ORDER BY coalesce(sum(bytes) FILTER (WHERE status = 'Allowed'), 0) DESC, first_rejected, src_ip,
-  dst_ip, dst_port
+  dst_ip, dst_port, protocol
 LIMIT :limit

@@ -28,5 +28,6 @@ WHERE class = 'api_activity' AND service = 's3.amazonaws.com'
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY bucket, account, coalesce(session_issuer, actor_arn, actor_id), access_key, src_ip,
   src_domain
-ORDER BY bytes DESC NULLS LAST, reads DESC, bucket, principal, src_ip
+ORDER BY bytes DESC NULLS LAST, reads DESC, bucket, principal, src_ip,
+  access_key, src_domain, account
 LIMIT :limit

@@ -33,5 +33,5 @@ GROUP BY operation, coalesce(json_extract_scalar(request, '$.secretId'),
     json_extract_scalar(request, '$.name'), json_extract_scalar(request, '$.path'),
     json_extract_scalar(request, '$.instanceId'), request), account, account_name, region,
   coalesce(session_issuer, actor_arn), access_key, src_ip, src_domain
-ORDER BY first_time, secret, principal, access_key
+ORDER BY first_time, secret, principal, access_key, src_ip, operation, account, region
 LIMIT :limit

@@ -17,4 +17,4 @@ WHERE class = 'network_activity'
   AND time >= :since AND time < :until
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY src_ip, dst_ip, interface_uid, direction, status
-ORDER BY first_time, src_ip, interface_uid, outcome
+ORDER BY first_time, src_ip, interface_uid, outcome, direction

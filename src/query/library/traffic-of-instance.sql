@@ -27,5 +27,6 @@ WHERE class = 'network_activity' AND src_ip IS NOT NULL
   AND time >= :since AND time < :until
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY interface_uid, src_ip, dst_ip, dst_port, service, direction, status
-ORDER BY bytes DESC NULLS LAST, first_time, src_ip, dst_ip, dst_port
+ORDER BY bytes DESC NULLS LAST, first_time, src_ip, dst_ip, dst_port, protocol,
+  outcome, interface_uid, direction
 LIMIT :limit

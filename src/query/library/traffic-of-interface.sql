@@ -15,5 +15,6 @@ WHERE class = 'network_activity' AND interface_uid = :interface AND src_ip IS NO
   AND time >= :since AND time < :until
   AND eventday BETWEEN :since_day AND :until_day
 GROUP BY src_ip, dst_ip, dst_port, service, direction, status
-ORDER BY bytes DESC NULLS LAST, first_time, src_ip, dst_ip, dst_port
+ORDER BY bytes DESC NULLS LAST, first_time, src_ip, dst_ip, dst_port, protocol,
+  outcome, direction
 LIMIT :limit

@@ -1,0 +1,124 @@
+//! Asks a lake, and prints time, memory and the bytes that were read.
+//!
+//! `cargo bench --bench query` makes a lake below `target/bench/` once (400 MB of text);
+//! `cargo bench --bench query -- LAKE` takes one of yours.
+
+#![allow(clippy::print_stdout, reason = "it prints its figures")]
+
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
+
+mod support;
+
+const MB: usize = 1_000_000;
+/// What is asked; `?` stands for a value of the lake.
+const QUERIES: [(&str, &str); 7] = [
+    ("calls of a key", "SELECT * FROM api_activity WHERE actor.user.credential_uid = ?"),
+    ("calls of a key, in the view", "SELECT * FROM events WHERE access_key = ?"),
+    ("calls from an address", "SELECT * FROM api_activity WHERE src_endpoint.ip = ?"),
+    ("all about an address", "SELECT * FROM events WHERE src_ip = ? OR dst_ip = ?"),
+    ("flows of an interface", "SELECT * FROM events WHERE interface_uid = ?"),
+    ("an event by its id", "SELECT * FROM events WHERE uid = ?"),
+    (
+        "all by day, class, account and operation",
+        "SELECT eventday, class, account, operation, count(*) FROM events GROUP BY 1, 2, 3, 4",
+    ),
+];
+/// The values, in the same order: those that are rare, so that a look-up is one.
+const VALUES: [&str; 6] = [
+    "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key IS NOT NULL \
+     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key IS NOT NULL \
+     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip IS NOT NULL \
+     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip IS NOT NULL \
+     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "SELECT interface_uid FROM events WHERE interface_uid IS NOT NULL \
+     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
+    "SELECT min(uid) FROM events",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench");
+    fs::create_dir_all(&root)?;
+    // Cargo gives benches `--bench`.
+    let given = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).map(PathBuf::from);
+    let lake = match given {
+        Some(lake) => lake,
+        None => made(&root)?,
+    };
+    let size = bytes_below(&lake.join("ext"))?;
+    println!("{} MB of Parquet", size / MB as u64);
+    println!(
+        "{:<42} {:>7} {:>7} {:>8} {:>9} {:>8}",
+        "", "wall s", "CPU s", "peak MB", "read MB", "of all"
+    );
+    let mut values = Vec::new();
+    for sql in VALUES {
+        let run = support::run(&root, |time| {
+            time.args(["query", "--format", "csv", sql, "--lake"]).arg(&lake)
+        })?;
+        let text = String::from_utf8(run.report.stdout)?;
+        values.push(text.lines().nth(1).ok_or("the lake has no such value")?.to_owned());
+    }
+    for (at, (title, sql)) in QUERIES.iter().enumerate() {
+        let value = values.get(at).map(String::as_str).unwrap_or_default();
+        let sql = sql.replace('?', &format!("'{value}'"));
+        show(&root, title, &lake, size, &["query", "--format", "csv", &sql])?;
+    }
+    show(&root, "investigation of a key", &lake, size, &["investigate", &values[0]])
+}
+
+fn show(
+    root: &Path,
+    title: &str,
+    lake: &Path,
+    size: u64,
+    args: &[&str],
+) -> Result<(), Box<dyn Error>> {
+    let run = support::run(root, |time| {
+        time.env("TRAILHOUND_LOG", "info").args(args).arg("--lake").arg(lake)
+    })?;
+    let log = String::from_utf8(run.report.stderr)?;
+    let (_, read) = log.rsplit_once("bytes=").ok_or("it did not say what it read")?;
+    let read: String = read.chars().take_while(char::is_ascii_digit).collect();
+    let read: f64 = read.parse()?;
+    println!(
+        "{title:<42} {:>7.2} {:>7.2} {:>8.0} {:>9.2} {:>7.2}%",
+        run.seconds,
+        run.cpu,
+        run.peak_mb,
+        read / MB as f64,
+        100.0 * read / size as f64
+    );
+    Ok(())
+}
+
+/// A lake of made-up logs.
+fn made(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let lake = root.join("asked-lake");
+    if lake.exists() {
+        fs::remove_dir_all(&lake)?;
+    }
+    let archives = [("cloudtrail", MB / 2), ("vpc_flow", MB)];
+    let archives = archives
+        .map(|(source, each)| support::archive(root, source, 200 * MB, each))
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
+    support::run(root, |time| time.args(["load", "--quiet", "--lake"]).arg(&lake).args(&archives))?;
+    Ok(lake)
+}
+
+fn bytes_below(folder: &Path) -> Result<u64, Box<dyn Error>> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
