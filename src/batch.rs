@@ -200,7 +200,7 @@ async fn into_lake(
         blocking(move || Workspace::open(&places, &id)).await??
     };
     let items: Arc<[Item]> = std::mem::take(&mut batch.items).into();
-    let layout = Layout::Published { source_prefix: "trailhound".into() };
+    let layout = Layout::Published;
     let started = Instant::now();
     let answers = run_stages(engine, layout, workspace.dir(), &id, &batch, &items).await?;
     let (batch_id, reading) = (id.clone(), started.elapsed());
@@ -361,7 +361,7 @@ async fn run_stages(
         cpu: engine.cpu.clone(),
         writers: budget.lanes,
         partition_bytes: match layout {
-            Layout::Published { .. } => budget.partition_bytes,
+            Layout::Published => budget.partition_bytes,
             Layout::Staged => budget.staged_bytes,
         },
         layout,

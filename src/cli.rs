@@ -15,12 +15,8 @@ use std::{
     process::ExitCode,
 };
 
-use arrow::datatypes::{DataType, Field};
 use clap::{Parser, Subcommand};
-use parsers::{
-    Filter, SOURCES,
-    ocsf::{self, CLASSES, Class},
-};
+use parsers::{Filter, SOURCES};
 
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
@@ -42,6 +38,7 @@ mod query;
 #[cfg(feature = "query")]
 mod raw;
 mod redrive;
+mod schema;
 mod setup;
 
 use audit::Audit;
@@ -49,6 +46,7 @@ use load::Load;
 use output::OutputArgs;
 use publish::Publish;
 use redrive::Redrive;
+use schema::Schema;
 use setup::{Expire, Setup, Templates};
 
 /// Loads AWS security logs into an OCSF lake, with every record accounted for.
@@ -117,12 +115,8 @@ enum Command {
         #[arg(long)]
         kinds: bool,
     },
-    /// Print the Arrow schema of an OCSF class
-    Schema {
-        /// The class, such as `api_activity`
-        #[arg(value_parser = parse_class)]
-        class: &'static Class,
-    },
+    /// Print the Arrow schema of an OCSF class, or Athena's tables
+    Schema(Schema),
 }
 
 impl Cli {
@@ -163,14 +157,7 @@ impl Cli {
                 print(&out)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Schema { class } => {
-                let mut out = String::new();
-                for field in class.schema().fields() {
-                    describe(field, 0, &mut out)?;
-                }
-                print(&out)?;
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Schema(args) => args.run(),
         }
     }
 }
@@ -244,29 +231,6 @@ fn print(text: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
-}
-
-fn describe(field: &Field, level: usize, out: &mut String) -> std::fmt::Result {
-    let (name, indent) = (field.name(), "  ".repeat(level));
-    match field.data_type() {
-        DataType::Struct(fields) => {
-            writeln!(out, "{indent}{name}: struct")?;
-            fields.iter().try_for_each(|field| describe(field, level + 1, out))
-        }
-        DataType::List(element) => {
-            writeln!(out, "{indent}{name}: list")?;
-            describe(element, level + 1, out)
-        }
-        DataType::Map(..) => writeln!(out, "{indent}{name}: map of Utf8 to Utf8"),
-        kind => writeln!(out, "{indent}{name}: {kind}"),
-    }
-}
-
-fn parse_class(text: &str) -> Result<&'static Class, String> {
-    ocsf::class(text).ok_or_else(|| {
-        let names: Vec<&str> = CLASSES.iter().map(|class| class.name).collect();
-        format!("no such class; there are {}", names.join(", "))
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod suite {
     mod incident;
     mod invariance;
     mod investigate;
+    mod investigate_links;
     mod kill;
     mod lambda;
     mod no_loss;

@@ -15,7 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand, builder::FalseyValueParser};
 use parsers::ocsf::{CLASSES, Class};
 
-use super::{interruptible, parse_class, print};
+use super::{interruptible, print, schema::parse_class};
 use crate::{
     batch::now_ms,
     cluster::{Cluster, ClusterArgs},

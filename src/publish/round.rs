@@ -238,7 +238,7 @@ impl Work {
 
 /// The folder of a partition, below the lake.
 fn folder(class: &Class, partition: &Partition) -> String {
-    Layout::Published { source_prefix: "trailhound".into() }.folder(class, partition)
+    Layout::Published.folder(class, partition)
 }
 
 /// Brings files to this machine, as `<dir>/<name>-<number>.parquet`.

@@ -31,10 +31,7 @@ use super::{SinkError, earlier::Earlier};
 #[derive(Clone, Debug)]
 pub enum Layout {
     /// The lake: class, region, account and day; sorted by time and uid.
-    Published {
-        /// Custom source name before the class uid.
-        source_prefix: String,
-    },
+    Published,
     /// Staged files: class alone; sorted by region, account, time and uid.
     Staged,
 }
@@ -44,9 +41,9 @@ impl Layout {
     pub fn folder(&self, class: &Class, partition: &Partition) -> String {
         match self {
             Self::Staged => format!("class={}", class.uid),
-            Self::Published { source_prefix } => format!(
-                "ext/{source_prefix}-{}/region={}/accountId={}/eventDay={}",
-                class.uid,
+            Self::Published => format!(
+                "{}/region={}/accountId={}/eventDay={}",
+                class_folder(class),
                 segment(&partition.region),
                 segment(&partition.account),
                 time::compact_day(partition.day)
@@ -56,7 +53,7 @@ impl Layout {
 
     fn partition(&self, of_row: &Partition) -> Partition {
         match self {
-            Self::Published { .. } => Partition {
+            Self::Published => Partition {
                 region: segment(&of_row.region).to_owned(),
                 account: segment(&of_row.account).to_owned(),
                 day: of_row.day,
@@ -64,6 +61,11 @@ impl Layout {
             Self::Staged => Partition::default(),
         }
     }
+}
+
+/// The folder of a class below the lake: a custom source of Security Lake, which are named so.
+pub(crate) fn class_folder(class: &Class) -> String {
+    format!("ext/trailhound-{}", class.uid)
 }
 
 /// A value as a path segment.

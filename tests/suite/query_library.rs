@@ -111,7 +111,7 @@ fn every_query_runs_with_what_it_needs_and_with_all_that_it_takes() {
         }
     }
     assert!(count >= 26, "{count}");
-    // Nothing of the kind is in the archive, or they want one more parameter.
+    // Nothing of the kind is in the archive, see the other tests, or they want one more parameter.
     let expected = [
         "@beacons",
         "@encryption-keys-changed",
@@ -120,6 +120,37 @@ fn every_query_runs_with_what_it_needs_and_with_all_that_it_takes() {
         "@made-public",
     ];
     assert_eq!(silent, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn what_is_opened_disabled_or_used_outside_is_found_and_what_looks_like_it_is_not() {
+    let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forensics.json");
+    let folder = tempfile::tempdir().unwrap();
+    let lake = folder.path().join("lake");
+    load(&logs, &lake);
+    let records: Value = serde_json::from_str(&fs::read_to_string(&logs).unwrap()).unwrap();
+    let records = records["Records"].as_array().unwrap();
+    // Each record's request id is its name, then the queries that are to find it.
+    let wanted = |query: &str| -> BTreeSet<&str> {
+        let names = records.iter().map(|record| record["requestID"].as_str().unwrap());
+        names.filter(|name| name.split(' ').skip(1).any(|one| one == query)).collect()
+    };
+    let name_of: BTreeMap<&str, &str> = records
+        .iter()
+        .map(|record| (record["eventID"].as_str().unwrap(), record["requestID"].as_str().unwrap()))
+        .collect();
+    for query in ["made-public", "encryption-keys-changed"] {
+        let rows = ask(&lake, &format!("@{query}"), &[]);
+        let found: BTreeSet<&str> = set(&rows, "uid").iter().map(|uid| name_of[uid]).collect();
+        assert_eq!(found, wanted(query), "{query}");
+        assert!(rows.len() >= 8, "{query}");
+    }
+    let rows = ask(&lake, "@instance-credentials-outside", &[]);
+    let outside = wanted("instance-credentials-outside");
+    let of_records =
+        records.iter().filter(|one| outside.contains(one["requestID"].as_str().unwrap()));
+    let places = of_records.map(|record| record["sourceIPAddress"].as_str().unwrap()).collect();
+    assert_eq!((set(&rows, "src_ip"), rows.len()), (places, 3));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use parsers::ocsf::{CLASSES, Field, Kind};
 
 use crate::ocsf::Schema;
+use crate::support::trailhound;
 
 /// Types of the schema that are texts without a kind of their own here.
 const TEXTS: [&str; 8] = [
@@ -99,5 +100,26 @@ fn types_of_columns_are_those_of_the_mapping() {
         assert!(matches!(of("unmapped"), DataType::Map(..)));
         assert!(matches!(of("observables"), DataType::List(_)));
         assert!(schema.fields().iter().all(|field| field.is_nullable()));
+    }
+}
+
+#[test]
+fn athena_gets_a_table_for_each_class_with_all_its_columns() {
+    let places = ["--account", "111122223333", "--region", "us-east-1,eu-west-1"];
+    let run = trailhound().args(["schema", "--athena", "s3://lake/x/"]).args(places).output();
+    let text = String::from_utf8(run.unwrap().stdout).unwrap();
+    let tables: Vec<&str> = text.split("CREATE EXTERNAL TABLE ").skip(1).collect();
+    assert_eq!(tables.len(), CLASSES.len());
+    for (table, class) in tables.iter().zip(CLASSES) {
+        let mut lines = table.lines();
+        assert_eq!(lines.next().unwrap(), format!("{} (", class.name));
+        let columns: Vec<&str> = lines.by_ref().take_while(|line| *line != ")").collect();
+        for (column, field) in columns.iter().zip(class.schema().fields()) {
+            assert!(column.starts_with(&format!("  `{}` ", field.name())), "{column}");
+            assert_eq!(column.matches('<').count(), column.matches('>').count(), "{column}");
+        }
+        assert_eq!(columns.len(), class.fields.len());
+        assert!(table.contains(&format!("LOCATION 's3://lake/x/ext/trailhound-{}/'", class.uid)));
+        assert!(table.contains("'us-east-1,eu-west-1,unknown'"));
     }
 }
