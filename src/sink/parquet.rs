@@ -50,7 +50,7 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Ids that hardly ever repeat; columns of JSON are like them.
 const VARIOUS: [&str; 2] = ["metadata.uid", "api.request.uid"];
 /// What investigations look up: ids, keys, principals, addresses, interfaces, resources.
-const LOOKED_UP: [&str; 16] = [
+const LOOKED_UP: [&str; 18] = [
     "metadata.uid",
     "actor.user.credential_uid",
     "actor.user.uid",
@@ -65,6 +65,8 @@ const LOOKED_UP: [&str; 16] = [
     "dst_endpoint.instance_uid",
     "resources.list.element.uid",
     "user.uid",
+    "user.name",
+    "policy.uid",
     "finding_info.uid",
     "unmapped.key_value.value",
 ];

@@ -157,6 +157,38 @@ fn files_that_cannot_have_rows_are_not_read() {
     assert_eq!(planned("SELECT uid FROM events WHERE uid = 'there is none'"), [] as [&str; 0]);
 }
 
+/// What nobody has lies between the bounds of every file: only a Bloom filter can tell.
+#[test]
+fn what_is_looked_up_and_is_not_there_opens_no_file() {
+    let absent = [
+        ("uid", "7d000000-0000-4000-8000-000000000000"),
+        ("access_key", "AKIAJ7EXAMPLENOBODY1"),
+        ("actor_arn", "arn:aws:iam::444455556666:user/c-nobody"),
+        ("src_ip", "172.16.0.1"),
+        ("interface_uid", "eni-0555555555555555"),
+        ("instance_uid", "i-0555555555555555"),
+        ("resource", "arn:aws:s3:::example-corp-nothing"),
+    ];
+    let calls = "class <> 'detection_finding'";
+    for (column, value) in absent {
+        let sql = format!("SELECT time FROM events WHERE {column} = '{value}' AND {calls}");
+        assert_eq!(planned(&sql), [] as [&str; 0], "{sql}");
+    }
+    let any = absent.map(|(column, value)| format!("{column} = '{value}'"));
+    let sql = format!("SELECT time FROM events WHERE ({}) AND {calls}", any.join(" OR "));
+    assert_eq!(planned(&sql), [] as [&str; 0], "{sql}");
+    // Whoever is there is found as by a filter that nothing can be known of before.
+    for (column, ..) in absent {
+        let one = format!("SELECT min({column}) AS it FROM events WHERE {column} IS NOT NULL");
+        let one = query(sample_lake(), &one)[0]["it"].as_str().unwrap().to_owned();
+        let found = |left: &str| {
+            count(sample_lake(), &format!("SELECT count(*) FROM events WHERE {left} = '{one}'"))
+        };
+        assert!(found(column) > 0, "{column}");
+        assert_eq!(found(column), found(&format!("concat({column}, '')")), "{column} {one}");
+    }
+}
+
 #[test]
 fn a_damaged_file_is_named_and_left_out() {
     let bench = Bench::new();
