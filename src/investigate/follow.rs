@@ -27,6 +27,8 @@ use super::{
 
 /// Principals that may use one address before it is a gateway.
 const SHARED_PRINCIPALS: u64 = 4;
+/// Addresses that may call under the name of one session before it is a name that many use.
+const SHARED_ADDRESSES: usize = 4;
 /// Interfaces that may refuse one address before it is a scanner.
 const SHARED_INTERFACES: u64 = 3;
 /// A call and what it leads to, or what is logged of it elsewhere, are at most so far apart.
@@ -141,12 +143,37 @@ impl<'l, L: Lookup> Builder<'l, L> {
         };
         let mut is_new = false;
         if suspicious != Calls::default() {
-            for call in self.calls(&suspicious, self.range).await? {
+            let calls = self.calls(&suspicious, self.range).await?;
+            self.mark_common_sessions(&calls);
+            for call in calls {
                 is_new |= self.judge(call);
             }
         }
         is_new |= self.follow_own().await?;
         Ok(is_new)
+    }
+
+    /// Sessions whose name many use, as of a pipeline, are named; only their keys are followed.
+    fn mark_common_sessions(&mut self, calls: &[Call]) {
+        let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for call in calls {
+            let session = call.arn().filter(|arn| arn.contains(":assumed-role/"));
+            if let Some((session, address)) = session.zip(call.address()) {
+                addresses.entry(session).or_default().insert(address);
+            }
+        }
+        for (session, from) in addresses {
+            let key = (Kind::Principal, session.to_owned());
+            if let Some(entity) = self.story.entities.get_mut(&key)
+                && entity.role == Role::Suspicious
+                && from.len() > SHARED_ADDRESSES
+            {
+                entity.role = Role::Shared;
+                let (why, count) = (&entity.why, from.len());
+                entity.why =
+                    format!("{why}; it calls from {count} addresses, so that only keys count");
+            }
+        }
     }
 
     /// What of this kind and role was not asked in this way.

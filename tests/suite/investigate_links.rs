@@ -159,6 +159,39 @@ fn a_call_that_two_accounts_log_is_there_twice_and_linked() {
 }
 
 #[test]
+fn a_session_name_that_many_use_is_named_and_only_its_keys_are_followed() {
+    let bench = Bench::new();
+    let account = "111122223333";
+    let name = format!("arn:aws:sts::{account}:assumed-role/deploy/pipeline");
+    let of_pipeline = |id: &str, second: u64, key: &str, address: &str| {
+        let mut event = call(id, second, account, key, address, "ListUsers");
+        event["userIdentity"]["arn"] = name.clone().into();
+        event["userIdentity"]["sessionContext"]["sourceIdentity"] = Value::Null;
+        event
+    };
+    let mut events: Vec<Value> = (0..6)
+        .map(|n| {
+            let (id, key) = (format!("build-{n}"), format!("ASIABUILD{n:011}"));
+            of_pipeline(&id, 5 * DAY + n * 60, &key, &format!("192.0.2.{n}"))
+        })
+        .collect();
+    let mut assumed = call("in", 5 * DAY, account, "ASIAODD0000000000001", ELSEWHERE, "AssumeRole");
+    assumed["eventSource"] = "sts.amazonaws.com".into();
+    assumed["responseElements"] = json!({
+        "credentials": { "accessKeyId": "ASIASTOLEN0000000001" },
+        "assumedRoleUser": { "arn": name },
+    });
+    events.push(assumed);
+    events.push(of_pipeline("out", 5 * DAY + 300, "ASIASTOLEN0000000001", "192.0.2.77"));
+    let lake = lake_of(&bench, &events);
+    let report = investigate(&lake, ELSEWHERE);
+    assert_eq!(uids(&report), BTreeSet::from(["in", "out"]));
+    let entities = report["entities"].as_array().unwrap();
+    let session = entities.iter().find(|row| row["value"] == name.as_str()).unwrap();
+    assert_eq!(session["role"], "shared");
+}
+
+#[test]
 fn a_sign_in_to_the_console_stands_for_half_a_day() {
     let bench = Bench::new();
     let sign_in = |id: &str, second: u64, result: &str| {
