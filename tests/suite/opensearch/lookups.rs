@@ -141,8 +141,8 @@ fn set(values: &[&str]) -> BTreeSet<String> {
 }
 
 fn uids(documents: &[Value]) -> Vec<&str> {
-    let uid = |document: &'_ Value| document["metadata"]["uid"].as_str().unwrap();
-    let mut all: Vec<_> = documents.iter().map(uid).collect();
+    let ids = documents.iter().map(|document| document["metadata"]["uid"].as_str().unwrap());
+    let mut all: Vec<_> = ids.collect();
     all.sort_unstable();
     all
 }
@@ -207,12 +207,11 @@ fn assert_same(lake: &LakeLookup<'_>, index: &ClusterLookup) -> Vec<usize> {
                 found.push(expected.len());
             }
         }
-        let findings = |accounts| async move {
-            let expected = lake.findings(accounts, all).await.unwrap();
-            assert_eq!(uids(&index.findings(accounts, all).await.unwrap()), uids(&expected));
-        };
-        findings(&set(&[])).await;
-        findings(&set(&["1"])).await;
+        for accounts in [set(&[]), set(&["1"])] {
+            let expected = lake.findings(&accounts, all).await.unwrap();
+            let findings = index.findings(&accounts, all).await.unwrap();
+            assert_eq!(uids(&findings), uids(&expected));
+        }
         assert_eq!(index.coverage().await.unwrap(), lake.coverage().await.unwrap());
     });
     found
