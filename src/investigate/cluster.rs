@@ -13,6 +13,7 @@
 //! <https://docs.opensearch.org/latest/aggregations/bucket/composite/>.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -354,9 +355,8 @@ impl Lookup for ClusterLookup {
         let query = conditions::all([Some(any), conditions::within(range)]);
         let mut sums = self.flow_sums(query).await?;
         sums.sort_by_cached_key(|sum| {
-            let one = &sum.flows;
-            let ids = [&one.account, &one.interface].map(|id| empty_last(id));
-            (one.first, ids, sum.ends(), empty_last(&one.instance))
+            let [account, interface, instance] = sum.ids();
+            (sum.flows.first, account, interface, sum.ends(), instance)
         });
         Ok(sums.into_iter().map(|sum| sum.flows).collect())
     }
@@ -380,7 +380,7 @@ impl Lookup for ClusterLookup {
         sums.retain(|sum| sum.flows.first >= begin);
         // As in SQL: what has no bytes at all comes first where the most bytes do.
         sums.sort_by_cached_key(|sum| {
-            (sum.has_bytes, std::cmp::Reverse(sum.flows.bytes), sum.ends())
+            (sum.has_bytes, Reverse(sum.flows.bytes), sum.ends(), sum.ids())
         });
         sums.truncate(MAX_NEW_FLOWS);
         Ok(sums.into_iter().map(|sum| sum.flows).collect())

@@ -190,7 +190,7 @@ impl Lookup for LakeLookup<'_> {
         let any = any([among("src_ip", addresses), among("dst_ip", addresses)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let times = within("time", range);
-        self.flow_sums(&format!("({condition})\n  AND {times}"), "ORDER BY 12, 1, 2, 4, 5, 6, 7")
+        self.flow_sums(&format!("({condition})\n  AND {times}"), "ORDER BY 12, 1, 2, 4, 5, 6, 7, 3")
             .await
     }
 
@@ -205,7 +205,7 @@ impl Lookup for LakeLookup<'_> {
         let any = any([among("interface_uid", interfaces), among("instance_uid", instances)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let rest = format!(
-            "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7\nLIMIT {MAX_NEW_FLOWS}",
+            "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7, 1, 2, 3\nLIMIT {MAX_NEW_FLOWS}",
             within("min(time)", Range { since: begin, until: MAX_TIME })
         );
         let times = within("time", range);

@@ -168,6 +168,12 @@ pub struct FlowSum {
 }
 
 impl FlowSum {
+    /// Whose they are.
+    pub fn ids(&self) -> [(bool, String); 3] {
+        let Flows { account, interface, instance, .. } = &self.flows;
+        [account, interface, instance].map(|text| super::empty_last(text))
+    }
+
     /// From where to where, and how: what is missing last.
     pub fn ends(&self) -> [(bool, String); 4] {
         let Flows { src_ip, dst_ip, direction, action, .. } = &self.flows;

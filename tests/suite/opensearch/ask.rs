@@ -235,7 +235,7 @@ fn a_reader_needs_no_more_than_the_readers_role() {
     setup.args(["setup", "opensearch", "--grant", "reader=analyst"]);
     let done = as_user(setup, "admin", "admin").output().unwrap();
     assert!(done.status.success(), "{done:?}");
-    let user = json!({ "password": "Analyst-who-only-reads-1" });
+    let user = json!({ "password": "Xk9-bluewater-7q!Z" });
     node.get("PUT", "/_plugins/_security/api/internalusers/analyst", Some(user));
     let bench = Bench::new();
     bench.put(&trail_key("a"), records(&(0..30).map(event).collect::<Vec<_>>()));
@@ -246,7 +246,7 @@ fn a_reader_needs_no_more_than_the_readers_role() {
         command.args(["investigate", "AKIA000000000004", "--format", "json"]);
         Answer::of(&mut as_user(command, "analyst", password))
     };
-    let answer = ask("Analyst-who-only-reads-1");
+    let answer = ask("Xk9-bluewater-7q!Z");
     assert_eq!(answer.code, 0, "{}", answer.stderr);
     let report: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!(report["timeline"].as_array().unwrap().len(), 2);

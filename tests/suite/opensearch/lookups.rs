@@ -151,8 +151,9 @@ fn uids(documents: &[Value]) -> Vec<&str> {
 #[track_caller]
 fn assert_same(lake: &LakeLookup<'_>, index: &ClusterLookup) -> Vec<usize> {
     let all = Range { since: 0, until: MAX_TIME };
-    let noon = 1_714_521_600_000 + 12 * 3_600_000;
-    let half = Range { since: noon, until: noon + 6 * 3_600_000 };
+    let after = |minutes: u64| ((START + minutes * 60) * 1000) as i64;
+    let early = Range { since: after(10), until: after(30) };
+    let late = Range { since: after(120), until: after(360) };
     let none = Calls::default;
     let wanted = [
         Calls { keys: set(&["AKIA000000000004", "AKIA000000000011"]), ..none() },
@@ -177,7 +178,7 @@ fn assert_same(lake: &LakeLookup<'_>, index: &ClusterLookup) -> Vec<usize> {
     let mut found = Vec::new();
     block_on(async {
         for wanted in &wanted {
-            for range in [all, half] {
+            for range in [all, early] {
                 let expected = lake.calls(wanted, range).await.unwrap();
                 let calls = index.calls(wanted, range).await.unwrap();
                 assert_eq!(uids(&calls), uids(&expected), "{wanted:?} {range:?}");
@@ -194,13 +195,13 @@ fn assert_same(lake: &LakeLookup<'_>, index: &ClusterLookup) -> Vec<usize> {
         let expected = lake.senders(&addresses).await.unwrap();
         assert_eq!(index.senders(&addresses).await.unwrap(), expected);
         found.push(expected.len());
-        for range in [all, half] {
+        for range in [all, late] {
             let expected = lake.flows(&addresses, range).await.unwrap();
             assert_eq!(index.flows(&addresses, range).await.unwrap(), expected);
             found.push(expected.len());
             for accounts in [set(&[]), set(&["111122223333"]), set(&["1"])] {
-                let interfaces = (0..60).map(|n| format!("eni-{n:08x}")).collect();
-                let ask = (&interfaces, &set(&["i-0"]), &accounts, half.since, range);
+                let interfaces = (0..40).chain(100..200).map(|n| format!("eni-{n:08x}")).collect();
+                let ask = (&interfaces, &set(&["i-0"]), &accounts, late.since, range);
                 let expected = lake.new_flows(ask.0, ask.1, ask.2, ask.3, ask.4).await.unwrap();
                 let flows = index.new_flows(ask.0, ask.1, ask.2, ask.3, ask.4).await.unwrap();
                 assert_eq!(flows, expected, "{accounts:?} {range:?}");
@@ -229,9 +230,10 @@ fn every_look_up_of_the_index_gives_what_the_lake_gives_in_pages_of_any_size() {
     for page in [1, 3, 500] {
         let lookup = open_index(&index.node.url()).with_page(page);
         let found = assert_same(&lake, &lookup);
-        // Only what asks for nothing, or for what has no use, finds nothing.
+        // There are no uses of what is asked for otherwise, nothing of nothing, and no flows of account 1.
         let empty = found.iter().filter(|count| **count == 0).count();
-        assert!(empty < found.len() / 2, "{found:?}");
+        assert_eq!(empty, 12 + 2 + 2, "{found:?}");
+        assert!(found.contains(&50), "more new flows than are shown: {found:?}");
     }
 }
 
