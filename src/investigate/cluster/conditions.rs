@@ -94,8 +94,7 @@ pub fn of_calls(class: &str, wanted: &Calls) -> Option<Value> {
     ]
     .into_iter()
     .chain(identities)
-    .chain(of_role)
-    .chain(of_session))
+    .chain(of_role.chain(of_session).map(Some)))
 }
 
 /// Calls of these keys, principals and identities.
@@ -117,7 +116,7 @@ fn of_identity(field: Field, values: &BTreeSet<String>) -> Option<Value> {
 }
 
 /// A text that ends so. What is special in a pattern is not in what it ends with.
-fn like(field: &str, begins: &str, ends: &str) -> Option<Value> {
+fn like(field: &str, begins: &str, ends: &str) -> Value {
     let mut pattern = begins.to_owned();
     for char in ends.chars() {
         if matches!(char, '*' | '?' | '\\') {
@@ -125,7 +124,7 @@ fn like(field: &str, begins: &str, ends: &str) -> Option<Value> {
         }
         pattern.push(char);
     }
-    Some(json!({ "wildcard": { field: { "value": pattern } } }))
+    json!({ "wildcard": { field: { "value": pattern } } })
 }
 
 #[cfg(test)]
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn names_are_no_patterns() {
-        let pattern = like("f", "*/", r"a*b?\").unwrap();
+        let pattern = like("f", "*/", r"a*b?\");
         assert_eq!(pattern["wildcard"]["f"]["value"], r"*/a\*b\?\\");
     }
 

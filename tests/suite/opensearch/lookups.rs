@@ -26,6 +26,11 @@ use crate::support::{
     records, trail_key,
 };
 
+fn flow_log(lines: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = [FLOW_HEADER.to_owned()].into_iter().chain(lines).collect();
+    all.join("\n")
+}
+
 /// Calls and flows of every kind that is looked for, and of kinds that lack something.
 fn odd_bench() -> Bench {
     let bench = Bench::new();
@@ -76,9 +81,8 @@ fn odd_bench() -> Bench {
                 ("AssumeRole", json!({ "credentials": { "accessKeyId": "ASIAISSUED00000000003" } }))
             }
         };
-        call["eventSource"] = ["ec2", "iam", "sts", "sts"][n as usize].to_owned().into();
-        call["eventSource"] =
-            format!("{}.amazonaws.com", call["eventSource"].as_str().unwrap()).into();
+        let service = ["ec2", "iam", "sts", "sts"][n as usize];
+        call["eventSource"] = format!("{service}.amazonaws.com").into();
         call["eventName"] = name.into();
         call["responseElements"] = answer;
         call["resources"] =
@@ -92,30 +96,21 @@ fn odd_bench() -> Bench {
     texts.push(large);
     bench.put(&trail_key("odd"), raw_records(&texts));
     bench.put(&flow_key("ordinary"), flow_object(0..300));
-    let mut text = format!("{FLOW_HEADER}\n");
-    for n in 0..40_u64 {
-        let start = START + n * 977;
+    let odd = (0..40_u64).map(|n| {
+        let (start, port) = (START + n * 977, if n % 4 == 0 { 22 } else { 40_000 + n });
         let action = if n % 3 == 0 { "REJECT" } else { "ACCEPT" };
-        text += &match n % 10 {
-            0 => format!(
-                "2 111122223333 eni-{n:08x} - - - - - - - {start} {} - NODATA\n",
-                start + 59
-            ),
-            1 => format!(
-                "2 111122223333 eni-x 203.0.113.1 10.0.0.9 - - 1 1 9 {start} {} {action} OK\n",
-                start + 59
-            ),
-            _ => format!(
-                "2 111122223333 eni-{:08x} 203.0.113.{} 10.0.0.9 {} 443 6 2 {} {start} {} {action} OK\n",
-                n % 7,
-                n % 3,
-                if n % 4 == 0 { 22 } else { 40_000 + n },
-                n * 100,
-                start + 59,
-            ),
+        let (what, status) = match n % 10 {
+            0 => (format!("eni-{n:08x} - - - - - - -"), "- NODATA".to_owned()),
+            1 => ("eni-x 203.0.113.1 10.0.0.9 - - 1 1 9".to_owned(), format!("{action} OK")),
+            _ => {
+                let (interface, from, bytes) = (n % 7, n % 3, n * 100);
+                let ends = format!("203.0.113.{from} 10.0.0.9 {port} 443");
+                (format!("eni-{interface:08x} {ends} 6 2 {bytes}"), format!("{action} OK"))
+            }
         };
-    }
-    bench.put(&flow_key("odd"), text);
+        format!("2 111122223333 {what} {start} {} {status}", start + 59)
+    });
+    bench.put(&flow_key("odd"), flow_log(odd));
     bench
 }
 
@@ -251,18 +246,14 @@ fn more_than_an_answer_holds_is_found_whole() {
         })
         .collect();
     bench.put(&trail_key("many"), records(&calls));
-    let mut flows = format!("{FLOW_HEADER}\n");
-    for n in 0..2300_u64 {
-        let start = START + n;
-        flows += &format!(
-            "2 111122223333 eni-1 198.51.100.7 10.0.{}.{} {} 443 6 1 {n} {start} {} ACCEPT OK\n",
-            n / 250,
-            n % 250,
-            1024 + n,
-            start + 59
-        );
-    }
-    bench.put(&flow_key("many"), flows);
+    let flows = (0..2300_u64).map(|n| {
+        let (start, to) = (START + n, format!("10.0.{}.{}", n / 250, n % 250));
+        let port = 1024 + n;
+        format!(
+            "2 111122223333 eni-1 198.51.100.7 {to} {port} 443 6 1 {n} {start} {start} ACCEPT OK"
+        )
+    });
+    bench.put(&flow_key("many"), flow_log(flows));
     assert_eq!(index.load(&bench, &[]).code, 0);
     let (url, lake) = (index.node.url(), bench.path("lake"));
     let report = both(&url, &lake, "AKIAIOSFODNN7EXAMPLE", &["--include-usual"]);
