@@ -19,9 +19,12 @@ use trailhound::{
 use super::ask::both;
 use crate::support::{
     Bench,
-    cloud::block_on,
+    cloud::{
+        block_on,
+        opensearch::{Node, Version},
+    },
     event, flow_key, flow_object,
-    index::Index,
+    index::{Index, load_at, set_up},
     logs::{FLOW_HEADER, START, raw_records},
     records, trail_key,
 };
@@ -277,4 +280,17 @@ fn more_than_an_answer_holds_is_found_whole() {
         assert_eq!(uses.len(), 2300);
         assert_eq!(uses, lake.uses(&wanted).await.unwrap());
     });
+}
+
+#[test]
+fn the_oldest_version_answers_too_and_in_as_small_pages_as_it_must() {
+    let test = "the_oldest_version_answers_too_and_in_as_small_pages_as_it_must";
+    // Not one use of the kind that is looked for has so many operations, regions and hours.
+    let settings = [("search.max_buckets", "40")];
+    let Some(node) = Node::start(test, Version::V2_19, &settings) else { return };
+    set_up(&node);
+    let bench = odd_bench();
+    assert_eq!(load_at(&node.url(), &bench, &[]).code, 0);
+    let lake = open_lake(&bench.path("lake"));
+    assert_same(&LakeLookup::new(&lake), &open_index(&node.url()));
 }
