@@ -7,7 +7,8 @@
 //! # Known gaps
 //! A collection of OpenSearch Serverless may not run the scripts that tell hours and ports. Texts of more
 //! than 8,191 characters are not found by their value, and count as none. Of the resources of a call all
-//! are looked at, where the lake looks at two.
+//! are looked at, where the lake looks at two. An event that is in two indexes, because two lakes have
+//! chosen other periods for them, counts twice.
 //! # Reference
 //! <https://docs.opensearch.org/latest/search-plugins/searching-data/paginate/>,
 //! <https://docs.opensearch.org/latest/aggregations/bucket/composite/>.
@@ -64,15 +65,19 @@ pub struct ClusterLookup {
 impl ClusterLookup {
     /// Finds out what there is. Fails if there is nothing, or nobody answers.
     pub async fn open(cluster: Cluster) -> Result<Self, ClusterError> {
-        let identity = tokio::time::timeout(GREETING, cluster.identity()).await;
-        identity.unwrap_or_else(|_| {
-            let (url, seconds) = (cluster.url(), GREETING.as_secs());
-            let what = format!(
-                "no answer from OpenSearch at {url} in {seconds} seconds: is it running, and is this \
-                 its address?"
-            );
-            Err(ClusterError { trouble: Trouble::Unreachable, what })
-        })?;
+        match tokio::time::timeout(GREETING, cluster.identity()).await {
+            // What is busy is asked again below.
+            Ok(Err(error)) if error.trouble != Trouble::Busy => return Err(error),
+            Ok(_) => {}
+            Err(_) => {
+                let (url, seconds) = (cluster.url(), GREETING.as_secs());
+                let what = format!(
+                    "no answer from OpenSearch at {url} in {seconds} seconds: is it running, and is this \
+                     its address?"
+                );
+                return Err(ClusterError { trouble: Trouble::Unreachable, what });
+            }
+        }
         let (coverage, gaps, asked) = (Vec::new(), Vec::new(), Mutex::default());
         let mut this = Self { cluster, page: PAGE, coverage, gaps, asked };
         for class in CLASSES {
@@ -217,14 +222,15 @@ impl ClusterLookup {
 
     /// All documents that meet a query, in the order of time.
     ///
-    /// Time and id tell the documents of a class apart, and no document ever changes: the next page
-    /// follows from the last document alone, so that no state is left with the cluster.
+    /// Time, id and index tell documents apart, and no document ever changes: the next page follows
+    /// from the last document alone. So no state is left with the cluster, the first page can be asked
+    /// for again by anyone, and a role that may only search is enough.
     async fn documents(&self, class: &str, query: Value) -> Result<Vec<Value>, ClusterError> {
         let Some(path) = self.path(&[class]) else { return Ok(Vec::new()) };
         let mut body = json!({
             "size": self.page.documents,
             "query": query,
-            "sort": [{ "time": "asc" }, { "metadata.uid": "asc" }],
+            "sort": [{ "time": "asc" }, { "metadata.uid": "asc" }, { "_index": "asc" }],
             "track_total_hits": true,
         });
         self.note(&path, &body);

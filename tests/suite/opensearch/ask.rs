@@ -181,7 +181,7 @@ fn what_is_not_loaded_is_not_asked_and_what_is_busy_is_asked_again() {
     bench.put(&trail_key("a"), records(&(0..30).map(event).collect::<Vec<_>>()));
     assert_eq!(index.load(&bench, &[]).code, 0);
     let proxy = Proxy::start(&index.node.url());
-    proxy.script(|number, _| if number % 3 == 0 { Fault::Status(429) } else { Fault::Pass });
+    proxy.script(|number, _| if number % 3 == 1 { Fault::Status(429) } else { Fault::Pass });
     let report = both(&proxy.endpoint(), &bench.path("lake"), "AKIA000000000004", &[]);
     assert_eq!(report["timeline"].as_array().unwrap().len(), 2);
     let asked = proxy.requests();
