@@ -56,8 +56,7 @@ impl FromArgMatches for Place {
         let is_said = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
         let takes_cluster = match (is_said(LAKE), is_said(CLUSTER)) {
             (true, true) => {
-                let what =
-                    "the argument '--lake <PLACE>' cannot be used with '--opensearch <URL>'\n";
+                let what = "the argument '--lake <PLACE>' cannot be used with '--opensearch <URL>'";
                 return Err(Error::raw(ErrorKind::ArgumentConflict, what));
             }
             (lake, cluster) if lake != cluster => cluster,
