@@ -101,6 +101,7 @@ pivots! {
     recipient_account_uid: String = "unmapped.recipientAccountId";
     shared_event_uid: String = "unmapped.sharedEventID";
     source_identity: String = "unmapped.userIdentity.sessionContext.sourceIdentity";
+    on_behalf_of: String = "unmapped.userIdentity.onBehalfOf.userId";
     bytes_out: Long = "unmapped.additionalEventData.bytesTransferredOut";
 }
 

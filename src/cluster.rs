@@ -119,7 +119,16 @@ impl Reply {
     /// The reason that the server gives, and its type.
     pub fn reason(&self) -> String {
         let json = self.json();
-        let error = &json["error"];
+        // Of a search it says only that all parts failed, and why below.
+        let error = match &json["error"] {
+            outer
+                if outer["type"] == "search_phase_execution_exception"
+                    && outer["caused_by"]["type"].is_string() =>
+            {
+                &outer["caused_by"]
+            }
+            error => error,
+        };
         match (error["type"].as_str(), error["reason"].as_str(), error.as_str()) {
             (Some(kind), Some(reason), _) => format!("{kind}: {reason}"),
             (_, _, Some(error)) => error.to_owned(),

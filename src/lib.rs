@@ -22,8 +22,9 @@
 //! buffer; `config.rs` has the settings that programs share, `cli.rs` is the command line.
 //! `cluster.rs` is an OpenSearch cluster as one principal, `indexing.rs` says what is indexed of a
 //! lake, `fill.rs` indexes from the lake what is pending, `setup/` makes a cluster ready and deletes
-//! old indexes. `query/` asks the lake, `investigate/` follows a finding through it. `audit/` holds archives against the ledger, `redrive/` loads again what failed,
-//! `metrics.rs` counts. The `parsers` crate maps bytes to OCSF.
+//! old indexes. `query/` asks the lake, `investigate/` follows a finding through it or through an index.
+//! `audit/` holds archives against the ledger, `redrive/` loads again what failed, `metrics.rs`
+//! counts. The `parsers` crate maps bytes to OCSF.
 //!
 //! # Invariants
 //!

@@ -1,7 +1,7 @@
 //! `trailhound investigate`.
 //!
 //! # Input
-//! A subject and a lake; or a finding as JSON.
+//! A subject, and a lake or a cluster; or a finding as JSON.
 //! # Maps to
 //! The answer as text, JSON, HTML or CSV; an exit status.
 //! # Known gaps
@@ -22,13 +22,23 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 
 use super::{load::parse_time, print, query::tell_damaged, until_interrupted};
 use crate::{
-    config::{LakeArgs, SizeArgs},
-    investigate::{self, Finding, MAX_TIME, Report, Subject, lookup::Range, time_text},
+    config::SizeArgs,
+    investigate::{
+        self, Finding, InvestigateError, Known, MAX_TIME, Report, Subject,
+        cluster::ClusterLookup,
+        lake::LakeLookup,
+        lookup::{Lookup, Range},
+        time_text,
+    },
     query::{
         Lake, Limits,
         output::{Format, Output},
     },
 };
+
+mod place;
+
+use place::Place;
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,7 +60,7 @@ pub(super) struct Investigate {
     #[arg(required_unless_present_any = ["latest_finding", "list_findings", "finding_json"])]
     subject: Option<String>,
     #[command(flatten)]
-    lake: LakeArgs,
+    place: Place,
     #[command(flatten)]
     size: SizeArgs,
     /// Take the newest finding
@@ -69,7 +79,7 @@ pub(super) struct Investigate {
         conflicts_with = "subject"
     )]
     list_findings: bool,
-    /// Take a finding that need not be in the lake yet: a file with its JSON, or `-` for stdin
+    /// Take a finding that need not have been loaded yet: a file with its JSON, or `-` for stdin
     #[arg(long, env = "TRAILHOUND_FINDING_JSON", value_name = "FILE", conflicts_with = "subject")]
     finding_json: Option<PathBuf>,
     /// Only what happened at or after this time
@@ -95,13 +105,40 @@ impl Investigate {
     }
 
     async fn answer(&self) -> anyhow::Result<ExitCode> {
-        let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
         let pasted = self.pasted()?;
-        let lake = Lake::open(&self.lake, limits).await?;
+        let args = match &self.place {
+            Place::Lake(args) => args,
+            Place::Cluster(args) => {
+                let cluster = args.cluster().await?.context("which cluster? give --opensearch")?;
+                let lookup = ClusterLookup::open(cluster).await?;
+                return self.ask(&lookup, Known::Nobody(lookup.gaps()), pasted).await;
+            }
+        };
+        let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
+        let lake = Lake::open(args, limits).await?;
+        let code = self.ask(&LakeLookup::new(&lake), Known::Ledger(lake.state()), pasted).await?;
+        lake.log_reads();
+        tell_damaged(&lake);
+        let is_worse = code == ExitCode::SUCCESS && !lake.damaged().is_empty();
+        Ok(if is_worse { ExitCode::from(2) } else { code })
+    }
+
+    /// Asks, wherever the events are.
+    async fn ask<L: Lookup>(
+        &self,
+        lookup: &L,
+        known: Known<'_>,
+        pasted: Option<Finding>,
+    ) -> anyhow::Result<ExitCode>
+    where
+        InvestigateError: From<L::Error>,
+    {
         let until = self.until.map_or(MAX_TIME, |until| until - 1);
         let range = Range { since: self.since.unwrap_or(0), until };
         if self.list_findings {
-            return self.list(&lake, range).await;
+            let found = investigate::findings(lookup, range).await;
+            self.list(&found.map_err(InvestigateError::from)?)?;
+            return Ok(ExitCode::SUCCESS);
         }
         let subject = match (&self.subject, &pasted) {
             (Some(text), _) => {
@@ -109,28 +146,23 @@ impl Investigate {
             }
             (None, Some(finding)) => Subject::Finding(finding.uid.clone()),
             (None, None) => {
-                let newest = investigate::findings(&lake, range).await?;
-                let newest = newest.first().context("there are no findings in the lake")?;
+                let found = investigate::findings(lookup, range).await;
+                let found = found.map_err(InvestigateError::from)?;
+                let newest = found.first().context("there are no findings")?;
                 Subject::Finding(newest.uid.clone())
             }
         };
-        let mut report = investigate::investigate(&lake, &subject, range, pasted).await?;
+        let mut report = investigate::investigate(lookup, known, &subject, range, pasted).await?;
         if !self.include_usual {
             report.usual.uses.clear();
         }
         self.write(&report)?;
-        lake.log_reads();
-        tell_damaged(&lake);
-        Ok(match (report.has_gaps(), lake.damaged().is_empty()) {
-            (true, _) => ExitCode::from(3),
-            (false, false) => ExitCode::from(2),
-            (false, true) => ExitCode::SUCCESS,
-        })
+        Ok(if report.has_gaps() { ExitCode::from(3) } else { ExitCode::SUCCESS })
     }
 
-    async fn list(&self, lake: &Lake, range: Range) -> anyhow::Result<ExitCode> {
+    fn list(&self, findings: &[Finding]) -> anyhow::Result<()> {
         let mut text = String::new();
-        for finding in investigate::findings(lake, range).await? {
+        for finding in findings {
             let own = |path: &str| finding.text(path).unwrap_or_default().to_owned();
             let line = [
                 time_text(finding.time),
@@ -142,8 +174,7 @@ impl Investigate {
             ];
             text += &(line.join("  ") + "\n");
         }
-        self.put(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        self.put(text.as_bytes())
     }
 
     /// The finding that was given, as OCSF.

@@ -128,6 +128,7 @@ fn touching(what: String) -> Gap {
     Gap { touches_story: true, what }
 }
 
-fn silent(what: &str) -> Gap {
+/// What was never to be there, or nobody can tell.
+pub fn silent(what: &str) -> Gap {
     Gap { touches_story: false, what: what.to_owned() }
 }

@@ -18,15 +18,11 @@ use arrow::{
 use serde_json::Value;
 
 use super::{
-    MAX_TIME,
+    CALLS, MAX_NEW_FLOWS, MAX_PORTS, MAX_TIME,
     lookup::{Calls, Coverage, Flows, Lookup, Range, Sender, Use},
 };
 use crate::query::{Lake, QueryError, literal};
 
-/// The classes of calls.
-const CALLS: [&str; 3] = ["api_activity", "account_change", "authentication"];
-/// Flows to new ends that are shown.
-const MAX_NEW_FLOWS: usize = 50;
 const EXCLUDE: &str = "* EXCLUDE (region, accountid, eventday)";
 
 /// A lake that is asked.
@@ -194,7 +190,7 @@ impl Lookup for LakeLookup<'_> {
         let any = any([among("src_ip", addresses), among("dst_ip", addresses)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let times = within("time", range);
-        self.flow_sums(&format!("({condition})\n  AND {times}"), "ORDER BY 12, 1, 2, 4, 5, 6, 7")
+        self.flow_sums(&format!("({condition})\n  AND {times}"), "ORDER BY 12, 1, 2, 4, 5, 6, 7, 3")
             .await
     }
 
@@ -209,7 +205,7 @@ impl Lookup for LakeLookup<'_> {
         let any = any([among("interface_uid", interfaces), among("instance_uid", instances)]);
         let Some(condition) = any else { return Ok(Vec::new()) };
         let rest = format!(
-            "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7\nLIMIT {MAX_NEW_FLOWS}",
+            "HAVING {}\nORDER BY 11 DESC, 4, 5, 6, 7, 1, 2, 3\nLIMIT {MAX_NEW_FLOWS}",
             within("min(time)", Range { since: begin, until: MAX_TIME })
         );
         let times = within("time", range);
@@ -231,8 +227,7 @@ impl Lookup for LakeLookup<'_> {
 
 /// The first ports of a list.
 fn ports(text: &str) -> Vec<i64> {
-    const SHOWN: usize = 8;
-    text.split(' ').filter_map(|port| port.parse().ok()).take(SHOWN).collect()
+    text.split(' ').filter_map(|port| port.parse().ok()).take(MAX_PORTS).collect()
 }
 
 /// What a class has of this; None if it can have nothing.

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! subject.rs: what is asked about -> start.rs, follow.rs: what belongs together
-//!     (story.rs), by lookup.rs (lake.rs), issued.rs and baseline.rs
+//!     (story.rs), by lookup.rs (lake.rs or cluster.rs), issued.rs and baseline.rs
 //!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
 //! # Input
-//! A subject and a lake.
+//! A subject, and a lake or an index.
 //! # Maps to
-//! A [`Report`], the same for the same lake.
+//! A [`Report`], the same for the same events.
 //! # Known gaps
 //! None.
 //! # Reference
@@ -21,6 +21,7 @@ use parsers::{Filter, Limits, ObjectKey, Rows, time::DAY_MS};
 use serde_json::Value;
 
 mod baseline;
+pub mod cluster;
 mod document;
 mod follow;
 mod gaps;
@@ -42,12 +43,8 @@ pub use report::Report;
 pub use story::time_text;
 pub use subject::Subject;
 
-use crate::{
-    ledger::LedgerError,
-    query::{Lake, QueryError},
-};
+use crate::{cluster::ClusterError, ledger::LedgerError, query::QueryError, store::Folder};
 use follow::Builder;
-use lake::LakeLookup;
 use lookup::{Calls, Flows, Lookup, Range};
 use report::Material;
 use story::{Kind, Role};
@@ -58,6 +55,9 @@ pub enum InvestigateError {
     /// The lake cannot be asked.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The index cannot be asked.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// What was loaded is not known.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -67,23 +67,34 @@ pub enum InvestigateError {
 }
 
 /// The newest export of each finding, newest first.
-pub async fn findings(lake: &Lake, range: Range) -> Result<Vec<Finding>, InvestigateError> {
-    let lookup = LakeLookup::new(lake);
-    let builder = Builder::new(&lookup, range, None).await?;
+pub async fn findings<L: Lookup>(lookup: &L, range: Range) -> Result<Vec<Finding>, L::Error> {
+    let builder = Builder::new(lookup, range, None).await?;
     let mut seen = BTreeSet::new();
     let newest = builder.findings().iter().rev();
     Ok(newest.filter(|finding| seen.insert(finding.uid.clone())).cloned().collect())
 }
 
-/// Investigates. `pasted` is a finding that the lake may not have yet.
-pub async fn investigate(
-    lake: &Lake,
+/// Who knows what should be there.
+#[derive(Clone)]
+pub enum Known<'k> {
+    /// The ledger in this folder.
+    Ledger(&'k Folder),
+    /// Nobody. This is what can be said of it.
+    Nobody(Vec<String>),
+}
+
+/// Investigates. `pasted` is a finding that may not have been loaded yet.
+pub async fn investigate<L: Lookup>(
+    lookup: &L,
+    known: Known<'_>,
     subject: &Subject,
     range: Range,
     pasted: Option<Finding>,
-) -> Result<Report, InvestigateError> {
-    let lookup = LakeLookup::new(lake);
-    let builder = Builder::new(&lookup, range, pasted).await?;
+) -> Result<Report, InvestigateError>
+where
+    InvestigateError: From<L::Error>,
+{
+    let builder = Builder::new(lookup, range, pasted).await?;
     let (story, findings) = builder.follow(subject).await?;
     let coverage = lookup.coverage().await?;
     if story.window().is_none() {
@@ -114,7 +125,10 @@ pub async fn investigate(
     let accounts = story.accounts();
     let new = lookup.new_flows(&interfaces, &instances, &accounts, begin, near).await?;
     flows.extend(new.into_iter().filter(|one| !met(one)));
-    let mut gaps = gaps::of_ledger(&story, lake.state()).await?;
+    let mut gaps = match known {
+        Known::Ledger(state) => gaps::of_ledger(&story, state).await?,
+        Known::Nobody(said) => said.iter().map(|what| gaps::silent(what)).collect(),
+    };
     gaps.extend(gaps::of_logs(&story, &coverage));
     Ok(Report::new(Material {
         subject: subject.clone(),
@@ -126,6 +140,15 @@ pub async fn investigate(
         queries: lookup.asked(),
     }))
 }
+
+/// The classes of calls.
+const CALLS: [&str; 3] = ["api_activity", "account_change", "authentication"];
+
+/// Flows to new ends that are shown.
+const MAX_NEW_FLOWS: usize = 50;
+
+/// Ports of flows that are shown.
+const MAX_PORTS: usize = 8;
 
 /// Days before a story in which ends must have met to be no news.
 const KNOWN_DAYS: i64 = 14;

@@ -10,8 +10,12 @@ use crate::support::{
     load_command, number, records, sample_archive, shared, trail_key, trailhound,
 };
 
+#[cfg(feature = "query")]
+mod ask;
 mod away;
 mod known;
+#[cfg(feature = "query")]
+mod lookups;
 mod trouble;
 
 /// 40 calls in four objects, and 60 flows.
