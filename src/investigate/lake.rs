@@ -266,16 +266,16 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
             .map(|among| format!("(actor.idp.uid IS NOT NULL AND {among})")),
     ];
     let launched = wanted.launched.iter().filter(|_| class == "api_activity").map(|instance| {
-        let holds = literal(&format!("%{instance}%"));
-        Some(format!("(api.operation = 'RunInstances' AND api.response.data LIKE {holds})"))
+        let holds = like("%", instance, "%");
+        Some(format!("(api.operation = 'RunInstances' AND api.response.data {holds})"))
     });
     let of_role = wanted
         .names
         .iter()
-        .map(|name| Some(format!("actor.session.issuer LIKE {}", literal(&format!("%/{name}")))));
+        .map(|name| Some(format!("actor.session.issuer {}", like("%/", name, ""))));
     let of_session = wanted.sessions.iter().map(|name| {
-        let ends = literal(&format!("%:assumed-role/%/{name}"));
-        Some(format!("actor.user.uid LIKE {ends}"))
+        let ends = like("%:assumed-role/%/", name, "");
+        Some(format!("actor.user.uid {ends}"))
     });
     any([
         among("actor.user.credential_uid", &wanted.keys),
@@ -298,6 +298,12 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
     .chain(of_role)
     .chain(of_session)
     .chain(launched))
+}
+
+/// A text between two patterns; names may have what a pattern gives a meaning.
+fn like(before: &str, text: &str, after: &str) -> String {
+    let text = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+    format!(r"LIKE {} ESCAPE '\'", literal(&format!("{before}{text}{after}")))
 }
 
 fn any(conditions: impl IntoIterator<Item = Option<String>>) -> Option<String> {
