@@ -14,32 +14,27 @@ use std::{
 mod support;
 
 const MB: usize = 1_000_000;
-/// What is asked; `?` stands for a value of the lake.
-const QUERIES: [(&str, &str); 7] = [
-    ("calls of a key", "SELECT * FROM api_activity WHERE actor.user.credential_uid = ?"),
-    ("calls of a key, in the view", "SELECT * FROM events WHERE access_key = ?"),
-    ("calls from an address", "SELECT * FROM api_activity WHERE src_endpoint.ip = ?"),
-    ("all about an address", "SELECT * FROM events WHERE src_ip = ? OR dst_ip = ?"),
-    ("flows of an interface", "SELECT * FROM events WHERE interface_uid = ?"),
-    ("an event by its id", "SELECT * FROM events WHERE uid = ?"),
+const RARE_KEY: &str = "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key \
+                        IS NOT NULL GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
+const RARE_ADDRESS: &str = "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip \
+                            IS NOT NULL GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
+const RARE_INTERFACE: &str = "SELECT interface_uid FROM events WHERE interface_uid IS NOT NULL \
+                              GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
+const AN_ID: &str = "SELECT min(uid) FROM events";
+
+/// Name, what is asked, and what gives the value that `?` stands for.
+const QUERIES: [(&str, &str, &str); 7] = [
+    ("calls of a key", "SELECT * FROM api_activity WHERE actor.user.credential_uid = ?", RARE_KEY),
+    ("calls of a key, in the view", "SELECT * FROM events WHERE access_key = ?", RARE_KEY),
+    ("calls from an address", "SELECT * FROM api_activity WHERE src_endpoint.ip = ?", RARE_ADDRESS),
+    ("all about an address", "SELECT * FROM events WHERE src_ip = ? OR dst_ip = ?", RARE_ADDRESS),
+    ("flows of an interface", "SELECT * FROM events WHERE interface_uid = ?", RARE_INTERFACE),
+    ("an event by its id", "SELECT * FROM events WHERE uid = ?", AN_ID),
     (
         "all by day, class, account and operation",
         "SELECT eventday, class, account, operation, count(*) FROM events GROUP BY 1, 2, 3, 4",
+        AN_ID,
     ),
-];
-/// The values, in the same order: those that are rare, so that a look-up is one.
-const VALUES: [&str; 6] = [
-    "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key IS NOT NULL \
-     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
-    "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key IS NOT NULL \
-     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
-    "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip IS NOT NULL \
-     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
-    "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip IS NOT NULL \
-     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
-    "SELECT interface_uid FROM events WHERE interface_uid IS NOT NULL \
-     GROUP BY 1 ORDER BY count(*), 1 LIMIT 1",
-    "SELECT min(uid) FROM events",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -57,20 +52,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         "{:<42} {:>7} {:>7} {:>8} {:>9} {:>8}",
         "", "wall s", "CPU s", "peak MB", "read MB", "of all"
     );
-    let mut values = Vec::new();
-    for sql in VALUES {
+    let one = |sql: &str| -> Result<String, Box<dyn Error>> {
         let run = support::run(&root, |time| {
             time.args(["query", "--format", "csv", sql, "--lake"]).arg(&lake)
         })?;
         let text = String::from_utf8(run.report.stdout)?;
-        values.push(text.lines().nth(1).ok_or("the lake has no such value")?.to_owned());
-    }
-    for (at, (title, sql)) in QUERIES.iter().enumerate() {
-        let value = values.get(at).map(String::as_str).unwrap_or_default();
-        let sql = sql.replace('?', &format!("'{value}'"));
+        Ok(text.lines().nth(1).ok_or("the lake has no such value")?.to_owned())
+    };
+    for (title, sql, value) in QUERIES {
+        let sql = sql.replace('?', &format!("'{}'", one(value)?));
         show(&root, title, &lake, size, &["query", "--format", "csv", &sql])?;
     }
-    show(&root, "investigation of a key", &lake, size, &["investigate", &values[0]])
+    show(&root, "investigation of a key", &lake, size, &["investigate", &one(RARE_KEY)?])
 }
 
 fn show(

@@ -376,6 +376,8 @@ impl Cluster {
                 "its certificate is not trusted: give the authority's by --opensearch-ca, and the \
                  name that the certificate is for in the address",
             )
+        } else if what.contains("corrupt message") {
+            (Trouble::Refused, "it does not speak TLS: is its address http://?")
         } else if what.contains("dns error") {
             (Trouble::Unknown, "is its name right?")
         } else {

@@ -109,11 +109,13 @@ fn an_address_that_cannot_be_right_stops_a_load_before_it_writes_anything() {
     let proxy = Proxy::start("http://127.0.0.1:9");
     proxy.script(|_, _| Fault::Status(404));
     let other = proxy.endpoint();
+    let secure = other.replace("http://", "https://");
     for (url, told) in [
         ("127.0.0.1:9200", "http://127.0.0.1:9200"),
         ("http://127.0.0.1:9200/ocsf-all", "without what follows"),
         ("http://nowhere.invalid:9200", "is its name right?"),
         (other.as_str(), "is not OpenSearch"),
+        (secure.as_str(), "does not speak TLS"),
     ] {
         let bench = bench();
         let started = Instant::now();
