@@ -174,7 +174,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 fn interruptible<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> {
     let result = until_interrupted(work)?;
     if result.is_none() {
-        eprintln!("what was committed is in the lake, run it again for the rest");
+        tell("what was committed is in the lake, run it again for the rest");
     }
     Ok(result)
 }
@@ -192,7 +192,7 @@ fn until_interrupted<R>(work: impl Future<Output = R>) -> io::Result<Option<R>> 
     });
     runtime.shutdown_background();
     if result.is_none() {
-        eprintln!("interrupted");
+        tell("interrupted");
     }
     Ok(result)
 }
@@ -222,6 +222,11 @@ async fn settings(
         force: false,
         dry_run: output.dry_run,
     })
+}
+
+/// Tells somebody, who need not be there any more.
+fn tell(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// Prints a result. A reader that has gone away, such as `head`, is no error.

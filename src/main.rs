@@ -9,7 +9,10 @@
 //! # Reference
 //! `src/cli.rs`.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(is_terminal)
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // What a service says is read by programs.
     if cli.is_service() && !is_terminal {
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Errors name their causes themselves.
-            eprintln!("trailhound: {error}");
+            drop(writeln!(std::io::stderr(), "trailhound: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -22,6 +22,7 @@ mod suite {
     mod invariance;
     mod investigate;
     mod investigate_links;
+    mod investigate_standing;
     mod kill;
     mod lambda;
     mod no_loss;

@@ -111,24 +111,30 @@ impl Investigate {
             Place::Cluster(args) => {
                 let cluster = args.cluster().await?.context("which cluster? give --opensearch")?;
                 let lookup = ClusterLookup::open(cluster).await?;
-                return self.ask(&lookup, Known::Nobody(lookup.gaps()), pasted).await;
+                return self.ask(&lookup, Known::Nobody(lookup.gaps()), pasted, Vec::new).await;
             }
         };
         let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
         let lake = Lake::open(args, limits).await?;
-        let code = self.ask(&LakeLookup::new(&lake), Known::Ledger(lake.state()), pasted).await?;
+        let known = Known::Ledger(lake.state());
+        let damaged = || {
+            let all = lake.damaged().into_iter();
+            all.map(|(file, why)| format!("{file} cannot be read: {why}")).collect()
+        };
+        let code = self.ask(&LakeLookup::new(&lake), known, pasted, damaged).await?;
         lake.log_reads();
         tell_damaged(&lake);
         let is_worse = code == ExitCode::SUCCESS && !lake.damaged().is_empty();
         Ok(if is_worse { ExitCode::from(2) } else { code })
     }
 
-    /// Asks, wherever the events are.
+    /// Asks, wherever the events are. `damaged` says then what could not be read.
     async fn ask<L: Lookup>(
         &self,
         lookup: &L,
         known: Known<'_>,
         pasted: Option<Finding>,
+        damaged: impl FnOnce() -> Vec<String>,
     ) -> anyhow::Result<ExitCode>
     where
         InvestigateError: From<L::Error>,
@@ -156,8 +162,12 @@ impl Investigate {
         if !self.include_usual {
             report.usual.uses.clear();
         }
+        let has_gaps = report.has_gaps();
+        for what in damaged() {
+            report.add_gap(what);
+        }
         self.write(&report)?;
-        Ok(if report.has_gaps() { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        Ok(if has_gaps { ExitCode::from(3) } else { ExitCode::SUCCESS })
     }
 
     fn list(&self, findings: &[Finding]) -> anyhow::Result<()> {

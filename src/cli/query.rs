@@ -25,7 +25,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures_util::StreamExt;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
-use super::{print, until_interrupted};
+use super::{print, tell, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs},
     query::{
@@ -211,12 +211,12 @@ impl Query {
         lake.log_reads();
         tell_damaged(&lake);
         if !self.quiet && io::stderr().is_terminal() {
-            eprintln!(
+            tell(&format!(
                 "{count} rows; {} of {} files, {} read",
-                lake.reads().files.load(Relaxed),
+                (lake.reads().files.load(Relaxed)).min(lake.file_count() as u64),
                 lake.file_count(),
                 HumanBytes(lake.reads().bytes.load(Relaxed))
-            );
+            ));
         }
         Ok(if lake.damaged().is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
     }
@@ -256,7 +256,7 @@ async fn execute(lake: &Lake, sql: &str) -> anyhow::Result<SendableRecordBatchSt
 /// Names the files that were left out.
 pub(super) fn tell_damaged(lake: &Lake) {
     for (file, why) in lake.damaged() {
-        eprintln!("warning: {file} cannot be read and was left out: {why}");
+        tell(&format!("warning: {file} cannot be read and was left out: {why}"));
     }
 }
 

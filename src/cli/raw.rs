@@ -17,7 +17,7 @@ use std::{
 
 use clap::Args;
 
-use super::{print, until_interrupted};
+use super::{print, tell, until_interrupted};
 use crate::{
     config::{LakeArgs, SizeArgs, SourceArgs},
     investigate::raw::raw,
@@ -48,7 +48,7 @@ impl Raw {
         let Some(found) = found else { return Ok(ExitCode::from(130)) };
         let found = found?;
         if io::stderr().is_terminal() {
-            eprintln!("{}", found.object);
+            tell(&found.object);
         }
         print(&format!("{}\n", String::from_utf8_lossy(&found.bytes)))?;
         Ok(ExitCode::SUCCESS)

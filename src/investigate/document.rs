@@ -283,6 +283,13 @@ impl Finding {
             || self.text("finding_info.title").is_some_and(|title| title.starts_with("[SAMPLE]"))
     }
 
+    /// Operations that it is about.
+    pub fn operations(&self) -> BTreeSet<String> {
+        let evidences = at(&self.document, "evidences").and_then(Value::as_array);
+        let evidences = evidences.into_iter().flatten();
+        evidences.filter_map(|one| text(one, "api.operation")).map(str::to_owned).collect()
+    }
+
     /// Whom and what it names.
     pub fn named(&self) -> Named {
         let mut named = Named::default();

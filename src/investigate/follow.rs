@@ -44,7 +44,7 @@ pub struct Builder<'l, L> {
     pub(super) findings: Vec<Finding>,
     pub(super) story: Story,
     /// Keys and principals whose use is known.
-    asked: BTreeSet<String>,
+    pub(super) asked: BTreeSet<String>,
     uses: Vec<Use>,
     /// Addresses, and how many have to do with each.
     senders: BTreeMap<String, Sender>,
@@ -77,6 +77,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
         for _ in 0..ROUNDS {
             let mut is_new = self.join_findings();
             self.mark_shared().await?;
+            is_new |= self.follow_findings().await?;
             is_new |= self.follow_calls().await?;
             is_new |= self.follow_back().await?;
             is_new |= self.follow_copies().await?;
@@ -404,7 +405,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
 }
 
 /// An address that belongs to one place of the internet.
-fn is_public(address: &str) -> bool {
+pub(super) fn is_public(address: &str) -> bool {
     match address.parse() {
         Ok(std::net::IpAddr::V4(ip)) => {
             !(ip.is_private() || ip.is_loopback() || ip.is_link_local())

@@ -87,12 +87,18 @@ fn rank(entry: &Entry) -> (bool, bool, &str) {
 pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let has = |class: &str| coverage.iter().any(|one| one.class == class && one.count > 0);
+    if !super::CALLS.iter().any(|class| has(class)) {
+        gaps.push(silent("there are no CloudTrail events: calls are not seen"));
+    }
     if !has("network_activity") {
         gaps.push(silent("there are no flow logs: connections are not seen"));
     } else if story.of(Kind::Address, Role::Shared).is_empty()
         && story.of(Kind::Address, Role::Suspicious).is_empty()
     {
-        gaps.push(silent("no address is known: flows are not joined in"));
+        gaps.push(silent(
+            "no address outside is known: of flows only those with ends that the interfaces had not met \
+             in the 14 days before are shown, the 50 largest",
+        ));
     }
     let has_data = story
         .calls

@@ -3,7 +3,7 @@
 //! ```text
 //! subject.rs: what is asked about -> start.rs, follow.rs: what belongs together
 //!     (story.rs), by lookup.rs (lake.rs or cluster.rs), issued.rs and baseline.rs
-//!     -> standing.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
+//!     -> standing.rs (changes.rs), stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
 //! # Input
@@ -21,6 +21,7 @@ use parsers::{Filter, Limits, ObjectKey, Rows, time::DAY_MS};
 use serde_json::Value;
 
 mod baseline;
+mod changes;
 pub mod cluster;
 mod document;
 mod follow;
@@ -44,8 +45,9 @@ pub use story::time_text;
 pub use subject::Subject;
 
 use crate::{cluster::ClusterError, ledger::LedgerError, query::QueryError, store::Folder};
+use document::Named;
 use follow::Builder;
-use lookup::{Calls, Flows, Lookup, Range};
+use lookup::{Calls, Coverage, Flows, Lookup, Range};
 use report::Material;
 use story::{Kind, Role};
 
@@ -97,9 +99,6 @@ where
     let builder = Builder::new(lookup, range, pasted).await?;
     let (story, findings) = builder.follow(subject).await?;
     let coverage = lookup.coverage().await?;
-    if story.window().is_none() {
-        return Err(InvestigateError::Unknown(unknown(subject, range, &findings)));
-    }
     let later = match story.window() {
         Some((since, _)) if !story.calls.is_empty() => {
             let wanted = Calls {
@@ -112,11 +111,16 @@ where
         }
         _ => Vec::new(),
     };
-    let addresses = story.of(Kind::Address, Role::Suspicious);
+    let mut addresses = story.of(Kind::Address, Role::Suspicious);
+    addresses.extend(match subject {
+        Subject::Address(address) => Some(address.clone()),
+        _ => None,
+    });
     let mut flows = lookup.flows(&addresses, range).await?;
     let interfaces = story.of(Kind::Interface, Role::Named);
     let instances = story.of(Kind::Instance, Role::Named);
-    let (begin, end) = story.window().unwrap_or_default();
+    // Without a story all ends are new.
+    let (begin, end) = story.window().unwrap_or((0, MAX_TIME));
     let near = Range {
         since: range.since.max(begin - KNOWN_DAYS * DAY_MS),
         until: range.until.min(end.saturating_add(DAY_MS)),
@@ -125,6 +129,12 @@ where
     let accounts = story.accounts();
     let new = lookup.new_flows(&interfaces, &instances, &accounts, begin, near).await?;
     flows.extend(new.into_iter().filter(|one| !met(one)));
+    let is_shared = story.entities.values().any(|entity| entity.role == Role::Shared);
+    if story.window().is_none() && flows.is_empty() && !is_shared {
+        let what = unknown(subject, range, &findings, &coverage);
+        return Err(InvestigateError::Unknown(what));
+    }
+    let known_until = coverage.iter().map(|one| one.last).max().unwrap_or(MAX_TIME);
     let mut gaps = match known {
         Known::Ledger(state) => gaps::of_ledger(&story, state).await?,
         Known::Nobody(said) => said.iter().map(|what| gaps::silent(what)).collect(),
@@ -132,7 +142,7 @@ where
     gaps.extend(gaps::of_logs(&story, &coverage));
     Ok(Report::new(Material {
         subject: subject.clone(),
-        standing: standing::standing(&story, &later),
+        standing: standing::standing(&story, later, known_until),
         story,
         flows,
         coverage,
@@ -157,23 +167,26 @@ const KNOWN_DAYS: i64 = 14;
 pub const MAX_TIME: i64 = 253_402_300_799_999;
 
 /// What was looked for, and what is nearest.
-fn unknown(subject: &Subject, range: Range, findings: &[Finding]) -> String {
-    let since = time_text(range.since.max(0));
-    let until = time_text(range.until.min(MAX_TIME));
-    let mut text = format!(
-        "{} {} is in no call and no finding from {since} until {until}",
-        subject.what(),
-        subject.value()
-    );
-    let distance = |one: &str| strsim::levenshtein(one, subject.value());
-    let mut names: Vec<&str> = findings
-        .iter()
-        .flat_map(|finding| [finding.id(), finding.kind()])
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    names.sort_by_key(|name| (distance(name), *name));
-    if let Some(nearest) = names.first().filter(|name| distance(name) <= 6) {
+fn unknown(subject: &Subject, range: Range, findings: &[Finding], coverage: &[Coverage]) -> String {
+    let (what, value) = (subject.what(), subject.value());
+    let first = coverage.iter().map(|one| one.first).min().unwrap_or(0).max(range.since);
+    let last = coverage.iter().map(|one| one.last).max().unwrap_or(0).min(range.until);
+    let mut text = if first <= last {
+        let (since, until) = (time_text(first), time_text(last));
+        format!("{what} {value} is in no call, no finding and no flow from {since} until {until}")
+    } else {
+        format!("{what} {value} was not looked for: there are no events of that time")
+    };
+    let distance = |one: &str| strsim::levenshtein(one, value);
+    let known = findings.iter().flat_map(|finding| {
+        let Named { keys, names, addresses, instances, interfaces, resources } = finding.named();
+        let all = [keys, names, addresses, instances, interfaces, resources].into_iter().flatten();
+        all.chain([finding.id().to_owned()])
+    });
+    let mut names: Vec<String> = known.collect::<BTreeSet<_>>().into_iter().collect();
+    names.sort_by_key(|name| (distance(name), name.clone()));
+    let is_near = |name: &&String| (1..=value.len().div_ceil(5)).contains(&distance(name));
+    if let Some(nearest) = names.first().filter(is_near) {
         text = format!("{text}; did you mean {nearest}?");
     }
     if matches!(subject, Subject::Finding(_)) {

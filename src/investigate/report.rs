@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{
     baseline::Judged,
     document::{Call, Finding},
-    lookup::{Coverage, Flows},
+    lookup::{Coverage, Flows, Use},
     stages,
     standing::Standing,
     story::{Entity, Included, Kind, Link, Role, Story, Strength, time_text},
@@ -297,6 +297,11 @@ impl Report {
         }
     }
 
+    /// Adds something that should have been read.
+    pub fn add_gap(&mut self, what: String) {
+        self.gaps.insert(0, Gap { touches_story: true, what });
+    }
+
     /// True if data that should be there touch the story.
     pub fn has_gaps(&self) -> bool {
         self.gaps.iter().any(|gap| gap.touches_story)
@@ -490,21 +495,38 @@ fn touched(call: &Call) -> String {
     format!("{} {what}", call.operation()).trim_end().to_owned()
 }
 
+/// Ordinary use that is not in the timeline: where the key itself was asked about, all of it is.
 fn usual(story: &Story) -> Usual {
     let begin = story.window().map_or(i64::MIN, |(first, _)| first);
-    let rows = story.usual.iter().map(|Judged { used, news }| UsualRow {
+    let mut told: BTreeMap<[&str; 4], u64> = BTreeMap::new();
+    for Included { call, .. } in story.calls.values() {
+        let or_none = Option::unwrap_or_default;
+        let place = [or_none(call.key()), or_none(call.principal()), or_none(call.address())];
+        *told.entry([place[0], place[1], place[2], call.agent()]).or_default() += 1;
+    }
+    let left = |used: &Use| {
+        let place = [&used.key, &used.principal, &used.address, &used.agent];
+        used.count.saturating_sub(told.get(&place.map(String::as_str)).copied().unwrap_or(0))
+    };
+    let rest: Vec<(&Judged, u64)> = story
+        .usual
+        .iter()
+        .map(|one| (one, left(&one.used)))
+        .filter(|(_, calls)| *calls > 0)
+        .collect();
+    let rows = rest.iter().map(|(Judged { used, news }, calls)| UsualRow {
         key: used.key.clone(),
         principal: used.principal.clone(),
         address: used.address.clone(),
         agent: used.agent.clone(),
-        calls: used.count,
+        calls: *calls,
         first: time_text(used.first),
         last: time_text(used.last),
         news: news.clone(),
     });
-    let since = story.usual.iter().map(|one| &one.used).filter(|used| used.last >= begin);
+    let since = rest.iter().filter(|(one, _)| one.used.last >= begin);
     Usual {
-        calls: since.map(|used| used.count).sum(),
+        calls: since.map(|(_, calls)| calls).sum(),
         uses: rows.collect(),
         baseline_since: story.baseline.map(time_text),
     }

@@ -14,13 +14,15 @@ use std::collections::BTreeSet;
 use super::{
     document::{Call, Finding, Named},
     follow::Builder,
-    lookup::{Calls, Lookup},
+    lookup::{Calls, Lookup, Range},
     story::{Kind, Role, Strength},
     subject::Subject,
 };
 
 /// Findings belong together within this time.
 const NEAR_MS: i64 = 24 * 3_600_000;
+/// Findings tell times in whole seconds.
+const SECOND_MS: i64 = 1000;
 
 impl<L: Lookup> Builder<'_, L> {
     /// Takes up what the subject is.
@@ -28,10 +30,21 @@ impl<L: Lookup> Builder<'_, L> {
         let why = || "it is what was asked about".to_owned();
         let strong = Strength::Strong;
         match subject {
-            Subject::Finding(id) => {
-                let is_it = |finding: &&Finding| finding.uid == *id || finding.id() == id;
+            // Either may have the form of the other.
+            Subject::Finding(id) | Subject::Event(id) => {
+                let is_it = |finding: &&Finding| {
+                    finding.uid == *id || finding.id() == id || finding.event_uid == *id
+                };
                 if let Some(finding) = self.findings.iter().rfind(is_it).cloned() {
                     self.add_finding(&finding, why());
+                    return Ok(());
+                }
+                let wanted = Calls { uids: [id.clone()].into(), ..Calls::default() };
+                for call in self.calls(&wanted, self.range).await? {
+                    if let Some(key) = call.key() {
+                        self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
+                    }
+                    self.include(call, why(), strong);
                 }
             }
             Subject::AccessKey(key) => {
@@ -55,15 +68,6 @@ impl<L: Lookup> Builder<'_, L> {
                 self.story.add(Kind::Interface, id, Role::Named, strong, why());
             }
             Subject::Resource(arn) => self.start_resource(arn, &why()).await?,
-            Subject::Event(uid) => {
-                let wanted = Calls { uids: [uid.clone()].into(), ..Calls::default() };
-                for call in self.calls(&wanted, self.range).await? {
-                    if let Some(key) = call.key() {
-                        self.story.add(Kind::AccessKey, key, Role::Own, strong, why());
-                    }
-                    self.include(call, why(), strong);
-                }
-            }
             Subject::Name(name) => {
                 let names = BTreeSet::from([name.clone()]);
                 let wanted = Calls {
@@ -86,6 +90,7 @@ impl<L: Lookup> Builder<'_, L> {
                 }
                 if calls.is_empty() {
                     self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?;
+                    self.start_resource(name, &why()).await?;
                 }
             }
         }
@@ -140,6 +145,39 @@ impl<L: Lookup> Builder<'_, L> {
         let newest = all.into_iter().last().unwrap_or_else(|| finding.clone());
         self.story.findings.insert(uid, newest);
         true
+    }
+
+    /// The calls that findings are about: of the operation that each names, by whom and from where it
+    /// says.
+    pub(super) async fn follow_findings(&mut self) -> Result<bool, L::Error> {
+        let mut is_new = false;
+        for finding in self.story.findings.values().cloned().collect::<Vec<_>>() {
+            let operations = finding.operations();
+            let is_asked = !self.asked.insert(format!("calls of {}", finding.event_uid));
+            if is_asked || operations.is_empty() {
+                continue;
+            }
+            let (first, last) = finding.window();
+            let range = Range {
+                since: self.range.since.max(first - SECOND_MS),
+                until: self.range.until.min(last.saturating_add(SECOND_MS)),
+            };
+            let accounts = [finding.account().to_owned()].into();
+            let wanted = Calls { operations, accounts, ..Calls::default() };
+            let Named { keys, names, addresses, .. } = finding.named();
+            let has = |all: &BTreeSet<String>, one: Option<&str>| {
+                one.is_some_and(|one| all.contains(one))
+            };
+            for call in self.calls(&wanted, range).await? {
+                let is_by = has(&keys, call.key())
+                    || (keys.is_empty() && has(&names, call.text("actor.user.name")));
+                if is_by && (addresses.is_empty() || has(&addresses, call.address())) {
+                    let why = format!("the finding {} is about it", finding.kind());
+                    is_new |= self.include(call, why, Strength::Strong);
+                }
+            }
+        }
+        Ok(is_new)
     }
 
     /// Findings that share a key, an instance or an address with the story, in an account of it.

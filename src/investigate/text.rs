@@ -17,7 +17,7 @@ use super::{
     story::{Included, Story, time_text},
     subject::Subject,
 };
-use crate::query::output::{is_direction, printable};
+use crate::query::output::harmless;
 
 /// Rows of a list that are shown.
 const ROWS: usize = 200;
@@ -31,11 +31,15 @@ pub fn summary(
 ) -> String {
     let mut text = String::new();
     let Some((first, last)) = story.window() else {
-        return format!(
-            "Nothing in the lake belongs to the {} {}.",
-            subject.what(),
-            subject.value()
-        );
+        let why = story.entities.iter().find(|((_, value), _)| value == subject.value());
+        let why = why.and_then(|(_, entity)| entity.why.split_once("; "));
+        let (what, value) = (subject.what(), subject.value());
+        return match why {
+            Some((_, why)) => format!("The {what} {value} is not followed: {why}."),
+            None => {
+                format!("No calls and no findings have to do with the {what} {value}, but flows.")
+            }
+        };
     };
     let calls: Vec<&Included> = story.calls.values().collect();
     let _ = write!(text, "Between {} and {}, ", time_text(first), time_text(last));
@@ -80,7 +84,7 @@ pub fn summary(
         let _ = write!(text, "S3 sent {} out. ", indicatif::HumanBytes(radius.bytes_out));
     }
     let _ = if standing.is_empty() {
-        write!(text, "Nothing of it is known to stand still.")
+        write!(text, "Nothing that was left behind is known to be standing.")
     } else {
         let things = counted(standing.len(), "thing");
         write!(text, "{things} may still stand; verify them live.")
@@ -133,12 +137,12 @@ impl Report {
                 row.time,
                 row.what,
                 row.outcome,
-                printable(&row.who),
+                harmless(&row.who),
                 row.from,
-                printable(&row.resource),
+                harmless(&row.resource),
                 row.uid
             );
-            let _ = writeln!(out, "    {:?}: {}", row.strength, printable(&row.why));
+            let _ = writeln!(out, "    {:?}: {}", row.strength, harmless(&row.why));
         }
         cut(&mut out, self.timeline.len());
         self.write_network(&mut out);
@@ -146,29 +150,29 @@ impl Report {
         section(&mut out, "what could not be seen");
         for gap in &self.gaps {
             let mark = if gap.touches_story { "MISSING  " } else { "" };
-            let _ = writeln!(out, "{mark}{}", printable(&gap.what));
+            let _ = writeln!(out, "{mark}{}", harmless(&gap.what));
         }
-        harmless(&out)
+        out.lines().map(|line| harmless(line) + "\n").collect()
     }
 
     fn write_head(&self, out: &mut String) {
         let _ =
-            writeln!(out, "subject   {} {}", self.subject.what(), printable(self.subject.value()));
+            writeln!(out, "subject   {} {}", self.subject.what(), harmless(self.subject.value()));
         for finding in &self.findings {
-            let sample = if finding.is_sample { " (SAMPLE)" } else { "" };
+            let sample = if finding.is_sample { "SAMPLE" } else { "real" };
             let _ = writeln!(
                 out,
-                "finding   {} {}{sample}, {} to {}, exported {} times\n          {} {} {} {}\n          {}",
+                "finding   {} {} ({sample}), {} to {}, exported {} times\n          {} {} {} {}\n          {}",
                 finding.severity,
                 finding.kind,
                 finding.first,
                 finding.last,
                 finding.exports,
                 finding.account,
-                printable(&finding.account_name),
+                harmless(&finding.account_name),
                 finding.region,
-                printable(&finding.account_labels.join(" ")),
-                printable(&finding.title),
+                harmless(&finding.account_labels.join(" ")),
+                harmless(&finding.title),
             );
         }
         for row in &self.coverage {
@@ -193,7 +197,7 @@ impl Report {
                 out,
                 "{} {}  account {} {}  since {}{until}{used}  undo: {}",
                 row.what,
-                printable(&row.which),
+                harmless(&row.which),
                 row.account,
                 row.region,
                 row.since,
@@ -215,7 +219,7 @@ impl Report {
         ];
         for (name, what) in parts {
             for (thing, count) in what {
-                let _ = writeln!(out, "{name:<9} {} x{count}", printable(thing));
+                let _ = writeln!(out, "{name:<9} {} x{count}", harmless(thing));
             }
         }
         if radius.bytes_out > 0 {
@@ -232,8 +236,8 @@ impl Report {
                 out,
                 "{}  {} -> {}  {} {}  {} flows, {} bytes  ports {}  {} {}",
                 row.first_time,
-                flows.src_ip,
-                flows.dst_ip,
+                or_dash(&flows.src_ip),
+                or_dash(&flows.dst_ip),
                 flows.direction,
                 flows.action,
                 flows.count,
@@ -255,9 +259,9 @@ impl Report {
                 out,
                 "{:<10} {}  {} calls{seen}  {}",
                 row.role,
-                printable(&row.value),
+                harmless(&row.value),
                 row.calls,
-                printable(&row.why)
+                harmless(&row.why)
             );
         }
         let usual = &self.usual;
@@ -279,15 +283,20 @@ impl Report {
                 out,
                 "usual      {} {} from {} with {}  {} calls  {} to {}{new}",
                 row.key,
-                printable(&row.principal),
+                harmless(&row.principal),
                 row.address,
-                printable(&row.agent),
+                harmless(&row.agent),
                 row.calls,
                 row.first,
                 row.last
             );
         }
     }
+}
+
+/// A log without data names no ends.
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 fn section(out: &mut String, name: &str) {
@@ -298,10 +307,4 @@ fn cut(out: &mut String, rows: usize) {
     if rows > ROWS {
         let _ = writeln!(out, "... {} more; --format json has all", rows - ROWS);
     }
-}
-
-/// The lines without what would move the cursor or turn the direction, whichever field it came in.
-fn harmless(text: &str) -> String {
-    let is_harmful = |c: char| c != '\n' && (c.is_control() || is_direction(c));
-    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }

@@ -258,6 +258,8 @@ fn context(limits: Limits) -> Result<SessionContext, DataFusionError> {
     options.execution.parquet.reorder_filters = true;
     options.execution.target_partitions = limits.jobs;
     options.execution.collect_statistics = false;
+    // Which files are read together is decided by where an event may be twice.
+    options.optimizer.repartition_file_scans = false;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory)))
         .build_arc()?;

@@ -194,13 +194,15 @@ fn head(schema: &Schema) -> Vec<String> {
     schema.fields().iter().map(|field| printable(field.name())).collect()
 }
 
-/// Without what would move the cursor or change colours, and not too long.
-pub fn printable(cell: &str) -> String {
-    let mut text: String = cell
-        .chars()
-        .take(CELL_CHARS)
-        .map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c })
-        .collect();
+/// Without what would move the cursor or change colours.
+pub fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() || is_direction(c);
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same, and not too long.
+fn printable(cell: &str) -> String {
+    let mut text = harmless(&cell.chars().take(CELL_CHARS).collect::<String>());
     if cell.chars().nth(CELL_CHARS).is_some() {
         text.push('…');
     }

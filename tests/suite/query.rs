@@ -75,6 +75,24 @@ fn an_event_that_was_loaded_twice_is_shown_once() {
 }
 
 #[test]
+fn what_was_loaded_from_two_places_is_shown_once_whatever_the_number_of_threads() {
+    let bench = Bench::new();
+    let lake = bench.lake();
+    for copy in ["one", "two"] {
+        let made =
+            Command::new("cp").arg("-r").arg(sample_archive()).arg(bench.path(copy)).status();
+        assert!(made.unwrap().success());
+        let run = Run::of(&load_command(&bench.path(copy), &lake.dir, &[]).output().unwrap());
+        assert_eq!(run.code, 0, "{run:?}");
+    }
+    let sql = "SELECT count(*) AS rows, count(DISTINCT uid) AS events FROM events";
+    for jobs in ["1", "2", "3", "8"] {
+        let answer = Answer::of(query_command(&lake.dir, sql).args(["--jobs", jobs]));
+        assert_eq!(answer.rows(), [json!({ "rows": 6673, "events": 6673 })], "{jobs}");
+    }
+}
+
+#[test]
 fn a_lake_in_a_bucket_shows_staged_and_published_rows_alike() {
     let server = S3Server::start();
     server.create_bucket("lake");
