@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
 
@@ -141,6 +141,7 @@ impl Investigate {
     {
         let until = self.until.map_or(MAX_TIME, |until| until - 1);
         let range = Range { since: self.since.unwrap_or(0), until };
+        ensure!(range.since <= range.until, "--since is not before --until");
         if self.list_findings {
             let found = investigate::findings(lookup, range).await;
             self.list(&found.map_err(InvestigateError::from)?)?;

@@ -31,15 +31,16 @@ pub(super) struct Schema {
     #[arg(
         long,
         env = "TRAILHOUND_ATHENA",
+        value_parser = parse_plain,
         value_name = "s3://BUCKET[/PREFIX]",
         requires_all = ["account", "region"]
     )]
     athena: Option<String>,
     /// Accounts of the lake, for Athena (repeat, or separate by commas)
-    #[arg(long, env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_name = "ID")]
+    #[arg(long, env = "TRAILHOUND_ACCOUNT", value_delimiter = ',', value_parser = parse_plain, value_name = "ID")]
     account: Vec<String>,
     /// Regions of the lake, for Athena (repeat, or separate by commas)
-    #[arg(long, env = "TRAILHOUND_REGION", value_delimiter = ',', value_name = "REGION")]
+    #[arg(long, env = "TRAILHOUND_REGION", value_delimiter = ',', value_parser = parse_plain, value_name = "REGION")]
     region: Vec<String>,
 }
 
@@ -127,6 +128,15 @@ fn hive_type(kind: &Kind) -> String {
             format!("struct<{}>", fields.join(","))
         }
     }
+}
+
+/// What stands between quotes as it is.
+fn parse_plain(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:!*()".contains(c);
+    let is_ok = !text.is_empty() && text.chars().all(is_plain);
+    is_ok
+        .then(|| text.to_owned())
+        .ok_or_else(|| "expected letters, digits and -_./: only".to_owned())
 }
 
 pub(super) fn parse_class(text: &str) -> Result<&'static Class, String> {

@@ -29,8 +29,11 @@ pub const TACTICS: [&str; 12] = [
     "Impact",
 ];
 
+/// What changes something and belongs to no tactic by its name alone; it comes last.
+const OTHER: &str = "Other changes";
+
 /// Operations and their tactic.
-const OPERATIONS: [(&str, &[&str]); 9] = [
+const OPERATIONS: [(&str, &[&str]); 10] = [
     (
         "Initial Access",
         &["ConsoleLogin", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "UserAuthentication"],
@@ -52,6 +55,8 @@ const OPERATIONS: [(&str, &[&str]); 9] = [
     (
         "Persistence",
         &[
+            "AddPermission20150331v2",
+            "ChangePassword",
             "CreateAccessKey",
             "CreateLoginProfile",
             "CreateRole",
@@ -59,7 +64,10 @@ const OPERATIONS: [(&str, &[&str]); 9] = [
             "CreateKeyPair",
             "CreateOpenIDConnectProvider",
             "CreateSAMLProvider",
+            "CreateProfile",
             "CreateServiceSpecificCredential",
+            "CreateTrustAnchor",
+            "EnableMFADevice",
             "ImportKeyPair",
             "UpdateAccessKey",
             "UpdateAssumeRolePolicy",
@@ -100,9 +108,12 @@ const OPERATIONS: [(&str, &[&str]); 9] = [
             "DeleteFlowLogs",
             "DeleteLogGroup",
             "DeletePublicAccessBlock",
+            "DeleteResolverQueryLogConfig",
             "DeleteTrail",
             "DisableAlarmActions",
             "DisableOrganizationAdminAccount",
+            "DisableSecurityHub",
+            "DisassociateFromAdministratorAccount",
             "DisassociateFromMasterAccount",
             "LeaveOrganization",
             "PutBucketPublicAccessBlock",
@@ -127,6 +138,10 @@ const OPERATIONS: [(&str, &[&str]); 9] = [
     (
         "Lateral Movement",
         &["AssumeRole", "AssumeRoot", "GetFederationToken", "GetSessionToken", "SwitchRole"],
+    ),
+    (
+        "Impact",
+        &["InvokeModel", "InvokeModelWithResponseStream", "RebootInstances", "StopInstances"],
     ),
     ("Collection", &["CreateSnapshot", "CreateSnapshots", "CreateImage", "CreateDBSnapshot"]),
     (
@@ -158,7 +173,7 @@ pub fn stage(call: &Call) -> &'static str {
         {
             "Impact"
         }
-        None => "Execution",
+        None => OTHER,
     }
 }
 

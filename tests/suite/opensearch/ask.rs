@@ -167,7 +167,10 @@ fn a_cluster_that_cannot_be_asked_is_told_with_what_to_do() {
     assert_told(&mut command("127.0.0.1:9200", "203.0.113.77", &[]), "http://127.0.0.1:9200");
     let bench = super::bench();
     assert_eq!(index.load(&bench, &[]).code, 0);
-    assert_told(&mut command(&url, "AKIAXXXXXXXXXXXXXXXX", &[]), "in no call, no finding and no flow");
+    assert_told(
+        &mut command(&url, "AKIAXXXXXXXXXXXXXXXX", &[]),
+        "in no call, no finding and no flow",
+    );
     // A part of the events would be another story.
     index.node.get("POST", "/ocsf-4001/_close", None);
     assert_told(&mut command(&url, "AKIA000000000004", &[]), "closed");
