@@ -277,6 +277,10 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
         let ends = like("%:assumed-role/%/", name, "");
         Some(format!("actor.user.uid {ends}"))
     });
+    let requested = wanted
+        .requested
+        .iter()
+        .map(|value| Some(format!("api.request.data {}", like("%\"", value, "\"%"))));
     any([
         among("actor.user.credential_uid", &wanted.keys),
         among("src_endpoint.ip", &wanted.addresses),
@@ -297,6 +301,7 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
     .chain(on_behalf_of)
     .chain(of_role)
     .chain(of_session)
+    .chain(requested)
     .chain(launched))
 }
 

@@ -49,6 +49,8 @@ pub struct Calls {
     pub launched: BTreeSet<String>,
     /// About one of these resources.
     pub resources: BTreeSet<String>,
+    /// With one of these values somewhere in the request: reads all requests.
+    pub requested: BTreeSet<String>,
     /// Of one of these operations, in these accounts.
     pub operations: BTreeSet<String>,
     /// Accounts for the operations; empty means all.

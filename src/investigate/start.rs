@@ -73,7 +73,7 @@ impl<L: Lookup> Builder<'_, L> {
                 let wanted = Calls {
                     sessions: names.clone(),
                     identities: names.clone(),
-                    names,
+                    names: names.clone(),
                     ..Calls::default()
                 };
                 let calls = self.calls(&wanted, self.range).await?;
@@ -90,7 +90,11 @@ impl<L: Lookup> Builder<'_, L> {
                 }
                 if calls.is_empty() {
                     self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?;
-                    self.start_resource(name, &why()).await?;
+                    if self.story.window().is_none() {
+                        let wanted = Calls { requested: names, ..Calls::default() };
+                        let calls = self.calls(&wanted, self.range).await?;
+                        self.start_with(name, calls, true, &why());
+                    }
                 }
             }
         }
@@ -102,17 +106,21 @@ impl<L: Lookup> Builder<'_, L> {
     async fn start_resource(&mut self, arn: &str, why: &str) -> Result<(), L::Error> {
         let wanted = Calls { resources: [arn.to_owned()].into(), ..Calls::default() };
         let calls = self.calls(&wanted, self.range).await?;
-        self.story.add(Kind::Resource, arn, Role::Named, Strength::Strong, why.to_owned());
+        self.start_with(arn, calls, false, why);
+        Ok(())
+    }
+
+    fn start_with(&mut self, resource: &str, calls: Vec<Call>, with_reads: bool, why: &str) {
+        self.story.add(Kind::Resource, resource, Role::Named, Strength::Strong, why.to_owned());
         for call in calls {
             if let Some(key) = call.key() {
-                let why = format!("it was used on {arn}");
+                let why = format!("it was used on {resource}");
                 self.story.add(Kind::AccessKey, key, Role::Named, Strength::Weak, why);
             }
-            if !call.is_read() {
-                self.include(call, format!("it is about {arn}"), Strength::Weak);
+            if with_reads || !call.is_read() {
+                self.include(call, format!("it is about {resource}"), Strength::Weak);
             }
         }
-        Ok(())
     }
 
     /// Adds a finding and what it names.

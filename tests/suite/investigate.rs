@@ -132,6 +132,35 @@ fn a_gap_in_the_data_of_the_story_is_told_and_changes_the_exit_status() {
 }
 
 #[test]
+fn what_only_requests_or_flows_or_findings_name_is_a_subject_too() {
+    let report = investigate(sample_lake(), "sg-0d1e2f30415263748");
+    let whats = texts(&report["timeline"], "what");
+    assert!(whats.contains("ec2 AuthorizeSecurityGroupIngress"), "{whats:?}");
+    let report = investigate(sample_lake(), "prod/crm-api");
+    assert!(texts(&report["timeline"], "what").contains("secretsmanager GetSecretValue"));
+    // Seventeen principals call from it.
+    let report = investigate(sample_lake(), "192.0.2.81");
+    assert!(report["summary"].as_str().unwrap().contains("17 principals use it"), "{report:#}");
+    assert_eq!(
+        (report["timeline"].as_array().unwrap().len(), number(&report["usual"]["calls"])),
+        (0, 0)
+    );
+    for inside in ["10.9.2.14", "eni-0bb22cc33dd44ee55"] {
+        let report = investigate(sample_lake(), inside);
+        assert!(!report["network"].as_array().unwrap().is_empty(), "{inside}");
+    }
+}
+
+#[test]
+fn the_call_that_a_finding_is_about_is_told() {
+    let report = investigate(sample_lake(), "5c7cd22a2ddbe83cdf3f64aec4e49a4d");
+    let rows = report["timeline"].as_array().unwrap();
+    let about = rows.iter().find(|row| row["what"] == "s3 PutBucketLogging").unwrap();
+    let why = about["why"].as_str().unwrap();
+    assert!(why.contains("ServerAccessLoggingDisabled is about it"), "{why}");
+}
+
+#[test]
 fn who_is_not_in_the_lake_is_told_what_was_searched() {
     let answer = Answer::of(&mut investigate_command(sample_lake(), "AKIAXXXXXXXXXXXXXXXX", &[]));
     assert_eq!((answer.code, answer.stdout.as_str()), (1, ""));

@@ -88,6 +88,7 @@ pub fn of_calls(class: &str, wanted: &Calls) -> Option<Value> {
         among("metadata.uid", &wanted.uids),
         among("pivot.shared_event_uid", &wanted.shared_events),
         among(resources, &wanted.resources),
+        among("api.request.data", &wanted.requested),
         issued,
         operations,
         is_activity.then(launched).flatten(),
