@@ -161,6 +161,11 @@ impl Call {
             .or_else(|| (self.text("status") == Some("Failure")).then_some("Failure"))
     }
 
+    /// True for an access to what a resource holds, which CloudTrail calls a data event.
+    pub fn is_data(&self) -> bool {
+        self.text("metadata.product.feature.name") == Some("Data")
+    }
+
     /// True if it changed nothing.
     pub fn is_read(&self) -> bool {
         match self.text("unmapped.readOnly").or_else(|| unmapped(&self.document, "readOnly")) {

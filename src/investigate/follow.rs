@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Principals that may use one address before it is a gateway.
-const SHARED_PRINCIPALS: u64 = 4;
+pub(super) const SHARED_PRINCIPALS: u64 = 4;
 /// Addresses that may call under the name of one session before it is a name that many use.
 const SHARED_ADDRESSES: usize = 4;
 /// Interfaces that may refuse one address before it is a scanner.

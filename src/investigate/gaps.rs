@@ -100,10 +100,7 @@ pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
              in the 14 days before are shown, the 50 largest",
         ));
     }
-    let has_data = story
-        .calls
-        .values()
-        .any(|one| one.call.text("metadata.product.feature.name") == Some("Data"));
+    let has_data = story.calls.values().any(|one| one.call.is_data());
     if !has_data && !story.calls.is_empty() {
         gaps.push(silent(
             "no data events are among the calls: reads of objects, items and secrets' contents may \

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use super::{
     document::{Call, Finding, Named},
-    follow::Builder,
+    follow::{Builder, SHARED_PRINCIPALS},
     lookup::{Calls, Lookup, Range},
     story::{Kind, Role, Strength},
     subject::Subject,
@@ -67,7 +67,9 @@ impl<L: Lookup> Builder<'_, L> {
             Subject::Interface(id) => {
                 self.story.add(Kind::Interface, id, Role::Named, strong, why());
             }
-            Subject::Resource(arn) => self.start_resource(arn, &why()).await?,
+            Subject::Resource(arn) => {
+                self.start_resource(arn, &why()).await?;
+            }
             Subject::Name(name) => {
                 let names = BTreeSet::from([name.clone()]);
                 let wanted = Calls {
@@ -88,13 +90,12 @@ impl<L: Lookup> Builder<'_, L> {
                 {
                     self.story.add(Kind::Principal, &arn, Role::Own, strong, why());
                 }
-                if calls.is_empty() {
-                    self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?;
-                    if self.story.window().is_none() {
-                        let wanted = Calls { requested: names, ..Calls::default() };
-                        let calls = self.calls(&wanted, self.range).await?;
-                        self.start_with(name, calls, true, &why());
-                    }
+                if calls.is_empty()
+                    && !self.start_resource(&format!("arn:aws:s3:::{name}"), &why()).await?
+                {
+                    let wanted = Calls { requested: names, ..Calls::default() };
+                    let calls = self.calls(&wanted, self.range).await?;
+                    self.start_with(name, calls, true, &why());
                 }
             }
         }
@@ -102,22 +103,31 @@ impl<L: Lookup> Builder<'_, L> {
     }
 
     /// Of a resource: what was changed about it, and the keys that were used on it, for findings that
-    /// name them.
-    async fn start_resource(&mut self, arn: &str, why: &str) -> Result<(), L::Error> {
+    /// name them. What many use is changed all day. False if no call is about it.
+    async fn start_resource(&mut self, arn: &str, why: &str) -> Result<bool, L::Error> {
         let wanted = Calls { resources: [arn.to_owned()].into(), ..Calls::default() };
         let calls = self.calls(&wanted, self.range).await?;
+        let is_known = !calls.is_empty();
         self.start_with(arn, calls, false, why);
-        Ok(())
+        Ok(is_known)
     }
 
     fn start_with(&mut self, resource: &str, calls: Vec<Call>, with_reads: bool, why: &str) {
-        self.story.add(Kind::Resource, resource, Role::Named, Strength::Strong, why.to_owned());
+        let users: BTreeSet<&str> = calls.iter().filter_map(Call::principal).collect();
+        let is_common = !with_reads && users.len() as u64 > SHARED_PRINCIPALS;
+        let why = if is_common {
+            let count = users.len();
+            format!("{why}; {count} principals use it: only changes of its settings count")
+        } else {
+            why.to_owned()
+        };
+        self.story.add(Kind::Resource, resource, Role::Named, Strength::Strong, why);
         for call in calls {
             if let Some(key) = call.key() {
                 let why = format!("it was used on {resource}");
                 self.story.add(Kind::AccessKey, key, Role::Named, Strength::Weak, why);
             }
-            if with_reads || !call.is_read() {
+            if with_reads || !(call.is_read() || (is_common && call.is_data())) {
                 self.include(call, format!("it is about {resource}"), Strength::Weak);
             }
         }
