@@ -1,6 +1,8 @@
 //! A cluster that is away, for a while or for good: who waits for it, how long, and what is told.
 
 use std::{
+    io::{Read, Write},
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -109,7 +111,16 @@ fn an_address_that_cannot_be_right_stops_a_load_before_it_writes_anything() {
     let proxy = Proxy::start("http://127.0.0.1:9");
     proxy.script(|_, _| Fault::Status(404));
     let other = proxy.endpoint();
-    let secure = other.replace("http://", "https://");
+    // As servers without TLS do: what comes is no request.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let secure = format!("https://{}", plain.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in plain.incoming() {
+            let mut stream = stream.unwrap();
+            drop(stream.read(&mut [0; 512]));
+            drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"));
+        }
+    });
     for (url, told) in [
         ("127.0.0.1:9200", "http://127.0.0.1:9200"),
         ("http://127.0.0.1:9200/ocsf-all", "without what follows"),
