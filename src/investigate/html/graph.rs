@@ -17,17 +17,20 @@ use super::{
     Anchors,
     markup::{Html, account_of, short, thousands},
 };
-use crate::investigate::{report::Report, story::Kind};
+use crate::investigate::{
+    report::Report,
+    story::{Kind, Link},
+};
 
 const WIDTH: f64 = 1360.0;
-const NODE_WIDTH: f64 = 188.0;
+const NODE_WIDTH: f64 = 206.0;
 const NODE_HEIGHT: f64 = 44.0;
 const ROW: f64 = 64.0;
 const TOP: f64 = 30.0;
 /// Things of one kind that are drawn.
 const ROWS: usize = 24;
 /// Letters that fit into a box.
-const LETTERS: usize = 24;
+const LETTERS: usize = 22;
 const COLUMNS: [&str; 5] = ["findings", "addresses", "access keys", "principals", "resources"];
 
 struct Node<'r> {
@@ -99,6 +102,11 @@ pub fn graph(report: &Report, anchors: &Anchors<'_>) -> Html {
     out
 }
 
+/// Links between things; that accounts log the same call is in the tables.
+fn drawn(report: &Report) -> impl Iterator<Item = &Link> {
+    report.links.iter().filter(|link| link.kind != "same_call")
+}
+
 fn nodes(report: &Report) -> (Vec<Node<'_>>, [usize; 5]) {
     let mut nodes: Vec<Node<'_>> = Vec::new();
     for finding in &report.findings {
@@ -140,7 +148,7 @@ fn nodes(report: &Report) -> (Vec<Node<'_>>, [usize; 5]) {
         });
     }
     // A service that gives out a key is no entity.
-    for link in &report.links {
+    for link in drawn(report) {
         for value in [link.from.as_str(), link.to.as_str()] {
             if nodes.iter().any(|node| node.value == value) {
                 continue;
@@ -191,7 +199,7 @@ fn edges<'r>(report: &'r Report, nodes: &[Node<'r>]) -> Vec<Edge<'r>> {
     let at: BTreeMap<&str, usize> =
         nodes.iter().enumerate().map(|(at, node)| (node.value, at)).collect();
     let mut edges: Vec<Edge<'r>> = Vec::new();
-    for link in &report.links {
+    for link in drawn(report) {
         let (Some(from), Some(to)) = (at.get(link.from.as_str()), at.get(link.to.as_str())) else {
             continue;
         };
