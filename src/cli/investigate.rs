@@ -19,8 +19,14 @@ use std::{
 use anyhow::{Context, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use indicatif::ProgressBar;
 
-use super::{load::parse_time, print, query::tell_damaged, until_interrupted};
+use super::{
+    load::parse_time,
+    print,
+    query::{spinner, tell_damaged, watched},
+    until_interrupted,
+};
 use crate::{
     config::SizeArgs,
     investigate::{
@@ -111,7 +117,8 @@ impl Investigate {
             Place::Cluster(args) => {
                 let cluster = args.cluster().await?.context("which cluster? give --opensearch")?;
                 let lookup = ClusterLookup::open(cluster).await?;
-                return self.ask(&lookup, Known::Nobody(lookup.gaps()), pasted, Vec::new).await;
+                let (known, progress) = (Known::Nobody(lookup.gaps()), ProgressBar::hidden());
+                return self.ask(&lookup, known, pasted, &progress, Vec::new).await;
             }
         };
         let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
@@ -121,7 +128,9 @@ impl Investigate {
             let all = lake.damaged().into_iter();
             all.map(|(file, why)| format!("{file} cannot be read: {why}")).collect()
         };
-        let code = self.ask(&LakeLookup::new(&lake), known, pasted, damaged).await?;
+        let (lookup, progress) = (LakeLookup::new(&lake), spinner());
+        let work = Box::pin(self.ask(&lookup, known, pasted, &progress, damaged));
+        let code = watched(&lake, &progress, 0, work).await?;
         lake.log_reads();
         tell_damaged(&lake);
         let is_worse = code == ExitCode::SUCCESS && !lake.damaged().is_empty();
@@ -134,6 +143,7 @@ impl Investigate {
         lookup: &L,
         known: Known<'_>,
         pasted: Option<Finding>,
+        progress: &ProgressBar,
         damaged: impl FnOnce() -> Vec<String>,
     ) -> anyhow::Result<ExitCode>
     where
@@ -144,6 +154,7 @@ impl Investigate {
         ensure!(range.since <= range.until, "--since is not before --until");
         if self.list_findings {
             let found = investigate::findings(lookup, range).await;
+            progress.finish_and_clear();
             self.list(&found.map_err(InvestigateError::from)?)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -167,6 +178,7 @@ impl Investigate {
         for what in damaged() {
             report.add_gap(what);
         }
+        progress.finish_and_clear();
         self.write(&report)?;
         Ok(if has_gaps { ExitCode::from(3) } else { ExitCode::SUCCESS })
     }

@@ -13,6 +13,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Read, Write},
     path::PathBuf,
+    pin::pin,
     process::ExitCode,
     sync::atomic::Ordering::Relaxed,
     time::Duration,
@@ -91,7 +92,7 @@ impl Query {
         if self.dialect == Some(Dialect::Athena) {
             return self.print(&library::for_athena(&sql)?);
         }
-        let progress = self.progress();
+        let progress = if self.quiet { ProgressBar::hidden() } else { spinner() };
         let done = until_interrupted(self.answer(&sql, &progress))?;
         progress.finish_and_clear();
         match done {
@@ -147,21 +148,12 @@ impl Query {
         Ok(text)
     }
 
-    fn progress(&self) -> ProgressBar {
-        if self.quiet || !io::stderr().is_terminal() {
-            return ProgressBar::hidden();
-        }
-        let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
-    }
-
     async fn answer(&self, sql: &str, progress: &ProgressBar) -> anyhow::Result<ExitCode> {
         let limits = Limits { memory: self.size.memory, jobs: self.size.jobs() };
         let Some(lake) = &self.lake else { bail!("which lake is to be asked? give --lake") };
         let lake = Lake::open(lake, limits).await?;
-        let mut rows = execute(&lake, sql).await?;
-        let mut next = rows.next().await;
+        let mut rows = watched(&lake, progress, 0, execute(&lake, sql)).await?;
+        let mut next = watched(&lake, progress, 0, rows.next()).await;
         // Nothing is written yet: what is damaged can be left out.
         if matches!(next, Some(Err(_))) && lake.leaves_out_damaged().await {
             rows = execute(&lake, sql).await?;
@@ -181,14 +173,6 @@ impl Query {
                 }
             };
             count += batch.num_rows();
-            let reads = lake.reads();
-            progress.set_message(format!(
-                "{} of {} files, {} read, {} rows",
-                reads.files.load(Relaxed),
-                reads.wanted.load(Relaxed),
-                HumanBytes(reads.bytes.load(Relaxed)),
-                HumanCount(count as u64)
-            ));
             let batch = self.shown(batch)?;
             let output = match &mut output {
                 Some(output) => output,
@@ -199,7 +183,7 @@ impl Query {
                 closed = true;
                 break;
             }
-            next = rows.next().await;
+            next = watched(&lake, progress, count, rows.next()).await;
         }
         let output = match output {
             Some(output) => output,
@@ -210,6 +194,12 @@ impl Query {
         }
         lake.log_reads();
         tell_damaged(&lake);
+        // The limit of a shipped query is not the asker's.
+        let is_shipped = self.sql.as_ref().is_some_and(|sql| sql.starts_with('@'));
+        let limit = sql.rsplit_once("LIMIT ").map(|(_, limit)| limit.trim());
+        if is_shipped && !self.quiet && limit == Some(count.to_string().as_str()) {
+            tell(&format!("{count} rows are the limit, there may be more: --limit sets another"));
+        }
         if !self.quiet && io::stderr().is_terminal() {
             tell(&format!(
                 "{count} rows; {} of {} files, {} read",
@@ -251,6 +241,38 @@ impl Query {
 async fn execute(lake: &Lake, sql: &str) -> anyhow::Result<SendableRecordBatchStream> {
     let rows = lake.plan(sql).await?.execute_stream().await;
     Ok(rows.map_err(|error| engine_error(&error))?)
+}
+
+/// What is shown while something takes its time, at a terminal.
+pub(super) fn spinner() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+const TICK: Duration = Duration::from_millis(200);
+
+/// Waits for something, and shows meanwhile what is read; there are so many rows so far.
+pub(super) async fn watched<R>(
+    lake: &Lake,
+    progress: &ProgressBar,
+    rows: usize,
+    work: impl Future<Output = R>,
+) -> R {
+    let mut work = pin!(work);
+    loop {
+        let reads = lake.reads();
+        let (files, bytes) = (reads.files.load(Relaxed), reads.bytes.load(Relaxed));
+        let rows = HumanCount(rows as u64);
+        progress.set_message(format!("{files} files, {} read, {rows} rows", HumanBytes(bytes)));
+        tokio::select! {
+            result = &mut work => return result,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
 }
 
 /// Names the files that were left out.

@@ -26,6 +26,9 @@ use crate::{
 
 /// Days that an object may be delivered late.
 const LATE_DAYS: i64 = 1;
+/// Events of an object are at most so much younger than the stamp in its name: flow logs name the
+/// beginning of their window.
+const DELIVERY_MS: i64 = 3_600_000;
 
 /// What the ledger knows of the accounts and days of a story.
 pub async fn of_ledger(story: &Story, state: &Folder) -> Result<Vec<Gap>, LedgerError> {
@@ -59,7 +62,12 @@ pub async fn of_ledger(story: &Story, state: &Folder) -> Result<Vec<Gap>, Ledger
         }
     }
     let mut gaps = BTreeSet::new();
-    for (place, entry) in &newest {
+    // What was delivered before the story began holds nothing of it.
+    let is_late = |entry: &&Entry| {
+        let stamp = ObjectKey::new(entry.key.clone()).stamp();
+        stamp.is_none_or(|stamp| stamp + DELIVERY_MS >= first)
+    };
+    for (place, entry) in newest.iter().filter(|(_, entry)| is_late(entry)) {
         if entry.state == State::Failed {
             let why = entry.error.as_ref().map_or("", |error| error.what.as_str());
             gaps.insert(touching(format!("{place} could not be loaded: {why}")));

@@ -123,6 +123,17 @@ fn every_query_runs_with_what_it_needs_and_with_all_that_it_takes() {
 }
 
 #[test]
+fn a_result_that_ends_at_the_limit_says_so() {
+    let lake = sample_lake().to_str().unwrap();
+    let told = |limit: &str| {
+        let named = ["@who-used-key", "--key", EXAMPLES[0].1, "--lake", lake, "--limit", limit];
+        String::from_utf8(query(&named).stderr).unwrap()
+    };
+    assert!(told("2").contains("2 rows are the limit"), "{}", told("2"));
+    assert_eq!(told("1000"), "");
+}
+
+#[test]
 fn what_is_opened_disabled_or_used_outside_is_found_and_what_looks_like_it_is_not() {
     let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forensics.json");
     let folder = tempfile::tempdir().unwrap();
