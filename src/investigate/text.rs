@@ -265,7 +265,7 @@ impl Report {
             );
         }
         let usual = &self.usual;
-        if let Some(since) = &usual.baseline_since {
+        if let Some(since) = usual.baseline_since.as_ref().filter(|_| usual.calls > 0) {
             let _ = writeln!(
                 out,
                 "{} calls with these keys are as usual and left out (known since {since}); \

@@ -342,7 +342,7 @@ pub fn entities(out: &mut Html, report: &Report) {
 /// Ordinary use of the same keys.
 pub fn usual(out: &mut Html, report: &Report) {
     let usual = &report.usual;
-    if let Some(since) = &usual.baseline_since {
+    if let Some(since) = usual.baseline_since.as_ref().filter(|_| usual.calls > 0) {
         out.raw("<p class=\"note\">").count(usual.calls);
         out.raw(" calls with these keys are as usual and not in the timeline; the keys are known since ");
         out.time(since).raw(". An intruder on the instance looks usual too.</p>\n");
