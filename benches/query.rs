@@ -15,7 +15,7 @@ mod support;
 
 const MB: usize = 1_000_000;
 const RARE_KEY: &str = "SELECT access_key FROM events WHERE class = 'api_activity' AND access_key \
-                        IS NOT NULL GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
+                        LIKE 'A_IA%' GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
 const RARE_ADDRESS: &str = "SELECT src_ip FROM events WHERE class = 'api_activity' AND src_ip \
                             IS NOT NULL GROUP BY 1 ORDER BY count(*), 1 LIMIT 1";
 const RARE_INTERFACE: &str = "SELECT interface_uid FROM events WHERE interface_uid IS NOT NULL \

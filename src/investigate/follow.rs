@@ -33,6 +33,8 @@ const SHARED_ADDRESSES: usize = 4;
 const SHARED_INTERFACES: u64 = 3;
 /// A call and what it leads to, or what is logged of it elsewhere, are at most so far apart.
 const NEAR_MS: i64 = 24 * 3_600_000;
+/// With more calls a story is not followed further: nobody reads it, and it may be everybody's.
+pub(super) const MOST_CALLS: usize = 20_000;
 /// Rounds of following, at most.
 const ROUNDS: usize = 24;
 
@@ -81,7 +83,7 @@ impl<'l, L: Lookup> Builder<'l, L> {
             is_new |= self.follow_calls().await?;
             is_new |= self.follow_back().await?;
             is_new |= self.follow_copies().await?;
-            if !is_new {
+            if !is_new || self.story.calls.len() > MOST_CALLS {
                 break;
             }
         }

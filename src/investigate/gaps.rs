@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parsers::{ObjectKey, time::DAY_MS};
 
 use super::{
+    follow::MOST_CALLS,
     lookup::Coverage,
     report::Gap,
     story::{Kind, Role, Story},
@@ -95,6 +96,12 @@ fn rank(entry: &Entry) -> (bool, bool, &str) {
 pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let has = |class: &str| coverage.iter().any(|one| one.class == class && one.count > 0);
+    if story.calls.len() > MOST_CALLS {
+        gaps.push(Gap {
+            touches_story: false,
+            what: format!("it has more than {MOST_CALLS} calls: it was not followed further"),
+        });
+    }
     if !super::CALLS.iter().any(|class| has(class)) {
         gaps.push(silent("there are no CloudTrail events: calls are not seen"));
     }
