@@ -7,8 +7,8 @@
 //! the partition buffers are), statistics and page index, Bloom filters of what investigations look
 //! up, sorted rows.
 //! # Known gaps
-//! A column below a list that has no value at all in a
-//! page has no column index in its file (parquet 59 compares its nulls with rows).
+//! A column below a list that has no value at all in a page has no column index in its file
+//! (parquet 59 compares its nulls with rows).
 //! # Reference
 //! Design section 6; Security Lake's rules for custom sources,
 //! <https://docs.aws.amazon.com/security-lake/latest/userguide/adding-custom-sources.html>.
@@ -323,9 +323,6 @@ fn properties(class: &Class, looked_up: Option<u64>) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(
-            std::env::var("TMP_ROWS").ok().and_then(|v| v.parse().ok()).unwrap_or(20000),
-        )
         .set_max_row_group_row_count(None)
         .set_key_value_metadata(Some(vec![version]))
         .set_created_by(format!("trailhound {}", env!("CARGO_PKG_VERSION")));
