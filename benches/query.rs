@@ -106,12 +106,9 @@ fn made(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(lake)
 }
 
-fn bytes_below(folder: &Path) -> Result<u64, Box<dyn Error>> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
-    }
-    Ok(bytes)
+fn bytes_below(folder: &Path) -> Result<u64, walkdir::Error> {
+    walkdir::WalkDir::new(folder).into_iter().try_fold(0, |bytes, entry| {
+        let metadata = entry?.metadata()?;
+        Ok(bytes + if metadata.is_file() { metadata.len() } else { 0 })
+    })
 }

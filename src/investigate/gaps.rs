@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parsers::{ObjectKey, time::DAY_MS};
 
 use super::{
+    CALLS, KNOWN_DAYS, MAX_NEW_FLOWS,
     follow::MOST_CALLS,
     lookup::Coverage,
     report::Gap,
@@ -97,12 +98,11 @@ pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let has = |class: &str| coverage.iter().any(|one| one.class == class && one.count > 0);
     if story.calls.len() > MOST_CALLS {
-        gaps.push(Gap {
-            touches_story: false,
-            what: format!("it has more than {MOST_CALLS} calls: it was not followed further"),
-        });
+        gaps.push(silent(&format!(
+            "it has more than {MOST_CALLS} calls: it was not followed further"
+        )));
     }
-    if !super::CALLS.iter().any(|class| has(class)) {
+    if !CALLS.iter().any(|class| has(class)) {
         gaps.push(silent("there are no CloudTrail events: calls are not seen"));
     }
     if !has("network_activity") {
@@ -110,10 +110,10 @@ pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
     } else if story.of(Kind::Address, Role::Shared).is_empty()
         && story.of(Kind::Address, Role::Suspicious).is_empty()
     {
-        gaps.push(silent(
+        gaps.push(silent(&format!(
             "no address outside is known: of flows only those with ends that the interfaces had not met \
-             in the 14 days before are shown, the 50 largest",
-        ));
+             in the {KNOWN_DAYS} days before are shown, the {MAX_NEW_FLOWS} largest"
+        )));
     }
     let has_data = story.calls.values().any(|one| one.call.is_data());
     if !has_data && !story.calls.is_empty() {
@@ -126,23 +126,21 @@ pub fn of_logs(story: &Story, coverage: &[Coverage]) -> Vec<Gap> {
         let call = &included.call;
         let stops = ["StopLogging", "DeleteTrail", "PutEventSelectors", "UpdateTrail"];
         if stops.contains(&call.operation()) && call.error().is_none() {
-            gaps.push(Gap {
-                touches_story: false,
-                what: format!(
-                    "{} by {} at {}: calls in account {} may be unlogged after it",
-                    call.operation(),
-                    call.who(),
-                    super::story::time_text(call.time),
-                    call.account()
-                ),
-            });
+            gaps.push(silent(&format!(
+                "{} by {} at {}: calls in account {} may be unlogged after it",
+                call.operation(),
+                call.who(),
+                super::story::time_text(call.time),
+                call.account()
+            )));
         }
     }
     gaps.push(silent("findings that are archived or suppressed in GuardDuty are not exported"));
     gaps
 }
 
-fn touching(what: String) -> Gap {
+/// What should be there.
+pub fn touching(what: String) -> Gap {
     Gap { touches_story: true, what }
 }
 

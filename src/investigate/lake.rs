@@ -21,7 +21,11 @@ use super::{
     CALLS, MAX_NEW_FLOWS, MAX_PORTS, MAX_TIME,
     lookup::{Calls, Coverage, Flows, Lookup, Range, Sender, Use},
 };
-use crate::query::{Lake, QueryError, literal};
+use crate::query::{
+    Lake, QueryError,
+    events::{ON_BEHALF_OF, SOURCE_IDENTITY},
+    literal,
+};
 
 const EXCLUDE: &str = "* EXCLUDE (region, accountid, eventday)";
 
@@ -260,11 +264,6 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
             None => operations,
         }
     });
-    let on_behalf_of = [
-        among("element_at(unmapped, 'userIdentity.onBehalfOf.userId')", &wanted.identities),
-        among("actor.user.uid_alt", &wanted.identities)
-            .map(|among| format!("(actor.idp.uid IS NOT NULL AND {among})")),
-    ];
     let launched = wanted.launched.iter().filter(|_| class == "api_activity").map(|instance| {
         let holds = like("%", instance, "%");
         Some(format!("(api.operation = 'RunInstances' AND api.response.data {holds})"))
@@ -289,16 +288,13 @@ fn condition(class: &str, wanted: &Calls) -> Option<String> {
         among("actor.user.name", &wanted.names),
         among("metadata.uid", &wanted.uids),
         among("element_at(unmapped, 'sharedEventID')", &wanted.shared_events),
-        among(
-            "element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')",
-            &wanted.identities,
-        ),
+        among(SOURCE_IDENTITY, &wanted.identities),
+        among(ON_BEHALF_OF, &wanted.identities),
         issued,
         resources,
         operations,
     ]
     .into_iter()
-    .chain(on_behalf_of)
     .chain(of_role)
     .chain(of_session)
     .chain(requested)

@@ -299,7 +299,7 @@ impl Report {
 
     /// Adds something that should have been read.
     pub fn add_gap(&mut self, what: String) {
-        self.gaps.insert(0, Gap { touches_story: true, what });
+        self.gaps.insert(0, super::gaps::touching(what));
     }
 
     /// True if data that should be there touch the story.

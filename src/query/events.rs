@@ -31,6 +31,13 @@ use Of::{All, Calls, Each};
 
 const TEXT: &str = "varchar";
 
+/// The source identity of a session, in the classes of calls.
+pub const SOURCE_IDENTITY: &str =
+    "element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')";
+/// The user of an identity store for whom a call was made, in the same.
+pub const ON_BEHALF_OF: &str = "coalesce(element_at(unmapped, 'userIdentity.onBehalfOf.userId'), \
+                                CASE WHEN actor.idp.uid IS NOT NULL THEN actor.user.uid_alt END)";
+
 /// Name, type, and what it is.
 const COLUMNS: [(&str, &str, Of); 43] = [
     ("time", "timestamp", All("time_dt")),
@@ -112,20 +119,9 @@ const COLUMNS: [(&str, &str, Of); 43] = [
     ),
     ("session_issuer", TEXT, Calls("actor.session.issuer")),
     ("invoked_by", TEXT, Calls("actor.invoked_by")),
-    (
-        "source_identity",
-        TEXT,
-        Calls("element_at(unmapped, 'userIdentity.sessionContext.sourceIdentity')"),
-    ),
+    ("source_identity", TEXT, Calls(SOURCE_IDENTITY)),
     // The user of an identity store for whom it was called.
-    (
-        "on_behalf_of",
-        TEXT,
-        Calls(
-            "coalesce(element_at(unmapped, 'userIdentity.onBehalfOf.userId'), \
-             CASE WHEN actor.idp.uid IS NOT NULL THEN actor.user.uid_alt END)",
-        ),
-    ),
+    ("on_behalf_of", TEXT, Calls(ON_BEHALF_OF)),
     // Whether a second factor was shown, at a sign-in or for the session.
     (
         "is_mfa",

@@ -52,7 +52,7 @@ use crate::{
 
 mod bloom;
 mod dedupe;
-mod events;
+pub mod events;
 mod files;
 mod functions;
 mod hints;

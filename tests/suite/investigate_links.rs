@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Bench, Run,
+    Bench,
     ask::{Answer, investigate, investigate_command},
-    load_command,
     logs::{START, records, time_text},
+    trail_key,
 };
 
 const HOME: &str = "198.51.100.7";
@@ -48,11 +48,8 @@ fn call(id: &str, second: u64, account: &str, key: &str, address: &str, name: &s
 }
 
 fn lake_of(bench: &Bench, events: &[Value]) -> std::path::PathBuf {
-    let text = records(events);
-    std::fs::create_dir_all(bench.path("logs")).unwrap();
-    std::fs::write(bench.path("logs/one.json"), text).unwrap();
-    let lake = bench.lake();
-    let run = Run::of(&load_command(&bench.path("logs"), &lake.dir, &[]).output().unwrap());
+    bench.put(&trail_key("made-up"), records(events));
+    let (run, lake) = bench.load_checked(&[]);
     assert_eq!(run.code, 0, "{run:?}");
     lake.dir
 }

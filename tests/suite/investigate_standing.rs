@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Bench, Run,
+    Bench,
     ask::investigate,
-    event, load_command,
+    event,
     logs::{records, time_text},
+    trail_key,
 };
 
 const ATTACKER: &str = "203.0.113.99";
@@ -32,10 +33,8 @@ fn left(calls: &[(&str, Value, Value)]) -> BTreeSet<String> {
         })
         .collect();
     let bench = Bench::new();
-    std::fs::create_dir_all(bench.path("logs")).unwrap();
-    std::fs::write(bench.path("logs/one.json"), records(&events)).unwrap();
-    let lake = bench.lake();
-    let run = Run::of(&load_command(&bench.path("logs"), &lake.dir, &[]).output().unwrap());
+    bench.put(&trail_key("made-up"), records(&events));
+    let (run, lake) = bench.load_checked(&[]);
     assert_eq!(run.code, 0, "{run:?}");
     let report = investigate(&lake.dir, ATTACKER);
     assert_eq!(report["timeline"].as_array().unwrap().len(), calls.len());
