@@ -3,7 +3,7 @@
 //! ```text
 //! subject.rs: what is asked about -> start.rs, follow.rs: what belongs together
 //!     (story.rs), by lookup.rs (lake.rs or cluster.rs), issued.rs and baseline.rs
-//!     -> standing.rs (changes.rs), stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
+//!     -> standing.rs (changes.rs), radius.rs, stages.rs, gaps.rs -> report.rs: JSON -> text.rs, html.rs
 //! ```
 //!
 //! # Input
@@ -30,6 +30,7 @@ mod html;
 mod issued;
 pub mod lake;
 pub mod lookup;
+mod radius;
 pub mod raw;
 mod report;
 mod stages;

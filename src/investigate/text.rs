@@ -12,7 +12,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    report::{BlastRadius, Report},
+    radius::BlastRadius,
+    report::Report,
     standing::Standing,
     story::{Included, Story, time_text},
     subject::Subject,
