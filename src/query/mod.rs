@@ -52,7 +52,7 @@ use crate::{
 
 mod bloom;
 mod dedupe;
-pub mod events;
+pub(crate) mod events;
 mod files;
 mod functions;
 mod hints;
